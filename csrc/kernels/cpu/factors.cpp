@@ -1,0 +1,146 @@
+#include "kernels/factors.h"
+
+#include <algorithm>
+
+#include "kernels/cpu/batch.h"
+#include "kernels/cpu/blas.h"
+#include "kernels/cpu/convert.h"
+#include "kernels/cpu/dense.h"
+
+namespace kronla {
+namespace {
+
+using blas::Op;
+
+constexpr int64_t kPanelColumns = 256;  // long enough for a product to run at full speed
+
+// F ← F + alpha Σ_o G_o G_oᵀ for slices with both neighbours: several side by side in a panel, one product each.
+template <class T>
+void add_sliced_gram(int64_t outer, int64_t dim, int64_t inner, const T* G, T alpha, T* F, Scratch& scratch) {
+  const int64_t slices = std::min(outer, std::max<int64_t>(1, kPanelColumns / inner));
+  T* panel = slices > 1 ? scratch.take<T>(dim * slices * inner) : nullptr;
+  for (int64_t o = 0; o < outer; o += slices) {
+    const int64_t count = std::min(slices, outer - o), columns = count * inner;
+    const T* slab = G + o * dim * inner;
+    if (count == 1) {
+      blas::syrk(Op::N, dim, inner, alpha, slab, inner, T(1), F, dim);
+      continue;
+    }
+    for (int64_t s = 0; s < count; ++s)
+      for (int64_t i = 0; i < dim; ++i)
+        std::copy_n(slab + (s * dim + i) * inner, inner, panel + i * columns + s * inner);
+    blas::syrk(Op::N, dim, columns, alpha, panel, columns, T(1), F, dim);
+  }
+}
+
+// F ← F + alpha G W Gᵀ (a left factor, outer 1) or alpha Gᵀ W G (a right factor, inner 1).
+template <class T>
+void add_weighted_gram(int64_t outer, int64_t dim, int64_t inner, const T* G, const T* W, T alpha, T* F,
+                       Scratch& scratch) {
+  T* product = scratch.take<T>(outer * dim * inner);
+  if (outer == 1) {
+    blas::gemm(Op::N, Op::N, dim, inner, inner, T(1), G, inner, W, inner, T(0), product, inner);
+    blas::gemmt(Op::N, Op::T, dim, inner, alpha, product, inner, G, inner, T(1), F, dim);
+  } else {
+    blas::gemm(Op::N, Op::N, outer, dim, outer, T(1), W, outer, G, dim, T(0), product, dim);
+    blas::gemmt(Op::T, Op::N, dim, outer, alpha, G, dim, product, dim, T(1), F, dim);
+  }
+}
+
+template <class T>
+void update_factor(const FactorGroup<T>& group, int64_t index, T beta, T alpha, Scratch& scratch) {
+  const int64_t outer = group.outer, dim = group.dim, inner = group.inner, slab = outer * dim * inner;
+  T* F = group.F + index * dim * dim;
+  for (int64_t i = 0; i < dim; ++i) {  // here, not in BLAS: 0 · NaN must be 0
+    T* row = F + i * dim;
+    if (beta == T(0)) {
+      std::fill(row, row + i + 1, T(0));
+    } else if (beta != T(1)) {
+      for (int64_t j = 0; j <= i; ++j) row[j] *= beta;
+    }
+  }
+  if (slab > 0 && alpha != T(0)) {
+    const T* G = read_as<T>(group.G_type, group.G, index * slab, slab, scratch);
+    if (group.W != nullptr) {
+      const int64_t w = outer * inner;
+      add_weighted_gram(outer, dim, inner, G, group.W + index * w * w, alpha, F, scratch);
+    } else if (outer == 1) {
+      blas::syrk(Op::N, dim, inner, alpha, G, inner, T(1), F, dim);
+    } else if (inner == 1) {
+      blas::syrk(Op::T, dim, outer, alpha, G, dim, T(1), F, dim);
+    } else {
+      add_sliced_gram(outer, dim, inner, G, alpha, F, scratch);
+    }
+  }
+  mirror_lower(dim, F);
+}
+
+// How many partial sums a power step makes: by shape alone, about 2^20 elements of G each, 16 at most.
+int64_t power_step_chunks(int64_t samples, int64_t m, int64_t n) {
+  return std::clamp<int64_t>(samples * m * n >> 20, 1, std::min<int64_t>(samples, 16));
+}
+
+}  // namespace
+
+template <class T>
+void update_factors(const std::vector<FactorGroup<T>>& groups, double beta, double alpha, const Parallel& parallel) {
+  const auto cost = [](const FactorGroup<T>& g) { return g.outer * g.dim * g.inner * g.dim + g.dim; };
+  for_each_matrix(parallel, groups, cost, [&](const FactorGroup<T>& group, int64_t index, Scratch& scratch) {
+    update_factor(group, index, static_cast<T>(beta), static_cast<T>(alpha), scratch);
+  });
+}
+
+template <class T>
+void kron_power_step(const PowerStep<T>& step, const Parallel& parallel) {
+  const int64_t m = step.m, n = step.n, samples = step.samples, mn = m * n;
+  const int64_t chunks = power_step_chunks(samples, m, n), stride = m * m + n * n;
+  Scratch shared;
+  T* partial = shared.take<T>(step.batch * chunks * stride);
+
+  for_each(parallel, step.batch * chunks, [&](int64_t piece, Scratch& scratch) {
+    const int64_t b = piece / chunks, c = piece % chunks;
+    const int64_t begin = c * samples / chunks, end = (c + 1) * samples / chunks;
+    const T* L = step.L + b * m * m;
+    const T* R = step.R + b * n * n;
+    T* L_sum = partial + piece * stride;
+    T* R_sum = L_sum + m * m;
+    std::fill(L_sum, L_sum + stride, T(0));
+    T* G = scratch.take<T>(mn);
+    T* product = scratch.take<T>(mn);
+    const T scale = step.scale != nullptr ? static_cast<T>(step.scale[b]) : T(1);
+    for (int64_t s = begin; s < end; ++s) {
+      const void* source = static_cast<const char*>(step.G) + (b * samples + s) * mn * element_size(step.G_type);
+      convert(step.G_type, source, mn, G);
+      if (scale != T(1))
+        for (int64_t i = 0; i < mn; ++i) G[i] *= scale;
+      if (step.L_next != nullptr) {
+        blas::gemm(Op::N, Op::N, m, n, n, T(1), G, n, R, n, T(0), product, n);
+        blas::gemmt(Op::N, Op::T, m, n, T(1), product, n, G, n, T(1), L_sum, m);
+      }
+      if (step.R_next != nullptr) {
+        blas::gemm(Op::N, Op::N, m, n, m, T(1), L, m, G, n, T(0), product, n);
+        blas::gemmt(Op::T, Op::N, n, m, T(1), G, n, product, n, T(1), R_sum, n);
+      }
+    }
+  });
+
+  // The chunks in order, then the mean, then the mirror image.
+  for_each(parallel, step.batch, [&](int64_t b, Scratch&) {
+    T* total = partial + b * chunks * stride;
+    for (int64_t c = 1; c < chunks; ++c)
+      for (int64_t i = 0; i < stride; ++i) total[i] += total[c * stride + i];
+    const auto finish = [&](const T* sum, int64_t size, T* out) {
+      for (int64_t i = 0; i < size * size; ++i) out[i] = sum[i] / static_cast<T>(samples);
+      mirror_lower(size, out);
+    };
+    if (step.L_next != nullptr) finish(total, m, step.L_next + b * m * m);
+    if (step.R_next != nullptr) finish(total + m * m, n, step.R_next + b * n * n);
+  });
+}
+
+template void update_factors<float>(const std::vector<FactorGroup<float>>&, double, double, const Parallel&);
+template void update_factors<double>(const std::vector<FactorGroup<double>>&, double, double, const Parallel&);
+template void kron_power_step<float>(const PowerStep<float>&, const Parallel&);
+template void kron_power_step<double>(const PowerStep<double>&, const Parallel&);
+
+}  // namespace kronla
