@@ -1,0 +1,24 @@
+"""kronla: the linear algebra kernels of Kronecker-factored preconditioning, batched and ragged, with a status per matrix.
+
+Families: factors, inverse_root, eigenbasis, rearrangement, apply. Optimizers: :mod:`kronla.optim`.
+"""
+
+from kronla.ops.apply import foreach_kron_apply, foreach_mode_apply, kron_apply, mode_apply
+from kronla.ops.factors import (
+    foreach_update_factors_,
+    foreach_update_mode_factors_,
+    kron_power_step,
+    update_factors_,
+    update_mode_factors_,
+)
+from kronla.ops.rearrangement import (
+    NearestKronecker,
+    nearest_kronecker,
+    nearest_kronecker_from_gradients,
+    rearrange,
+    rearranged_matvec,
+    rearranged_rmatvec,
+    unrearrange,
+)
+
+__version__ = "0.1.0"
