@@ -11,6 +11,7 @@ from kronla.ops.factors import (
     update_factors_,
     update_mode_factors_,
 )
+from kronla.ops.inverse_root import InverseRoot, foreach_inverse_root, inverse_root
 from kronla.ops.rearrangement import (
     NearestKronecker,
     nearest_kronecker,

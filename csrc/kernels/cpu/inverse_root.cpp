@@ -1,0 +1,192 @@
+#include "kernels/inverse_root.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/batch.h"
+#include "kernels/cpu/blas.h"
+#include "kernels/cpu/dense.h"
+#include "kernels/cpu/root_polynomial.h"
+#include "kernels/status.h"
+
+namespace kronla {
+namespace {
+
+using blas::Op;
+
+constexpr int64_t kExactResidual = 64;   // up to here the residual is formed, above it is estimated
+constexpr int64_t kResidualVectors = 32;
+
+// Fixed signs: a bit of the splitmix64 hash of the position.
+double sign_at(int64_t row, int64_t column) {
+  uint64_t z = static_cast<uint64_t>(row * kResidualVectors + column + 1) * 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return ((z ^ (z >> 31)) & 1) != 0 ? 1.0 : -1.0;
+}
+
+// ‖E‖_F/√n of E = B_1 B_2 … B_k − I, each factor n × n in float64; exact for small n, else by ±1 vectors.
+double relative_identity_error(int64_t n, const std::vector<const double*>& factors, Scratch& scratch) {
+  const bool exact = n <= kExactResidual;
+  const int64_t columns = exact ? n : kResidualVectors, size = n * columns;
+  double* V = scratch.take<double>(size);
+  double* W = scratch.take<double>(size);
+  const auto start = [&](int64_t i, int64_t j) { return exact ? (i == j ? 1.0 : 0.0) : sign_at(i, j); };
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < columns; ++j) V[i * columns + j] = start(i, j);
+  for (size_t k = factors.size(); k-- > 0;) {
+    blas::gemm(Op::N, Op::N, n, columns, n, 1.0, factors[k], n, V, columns, 0.0, W, columns);
+    std::swap(V, W);
+  }
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < columns; ++j) V[i * columns + j] -= start(i, j);
+  return std::sqrt(sum_of_squares(size, V) / static_cast<double>(columns));
+}
+
+// ‖X^⌊p/2⌋ D X^⌈p/2⌉ − I‖_F/√n. Both orders of magnitude matter: one-sided, X^p D, an X with error 3e-3 reads .33.
+template <class T>
+double root_residual(int64_t n, const double* D, const T* X, int64_t p, Scratch& scratch) {
+  double* wide = scratch.take<double>(n * n);
+  std::copy_n(X, n * n, wide);
+  std::vector<const double*> factors;
+  if (p <= 16) {
+    factors.assign(p + 1, wide);
+    factors[p / 2] = D;
+    return relative_identity_error(n, factors, scratch);
+  }
+  double* left = scratch.take<double>(n * n);  // a high power: by squaring
+  std::copy_n(wide, n * n, left);
+  symmetric_power(n, p / 2, left, scratch);
+  factors = {left, D, left};
+  if (p % 2 == 1) factors.push_back(wide);
+  return relative_identity_error(n, factors, scratch);
+}
+
+// D is scaled so that its largest element is near 1; X is D^(-1/p) · back.
+template <class T>
+struct Root {
+  T* X;
+  double back;
+  double residual = std::numeric_limits<double>::quiet_NaN();  // set where it is not taken on X (p is no integer)
+  int64_t steps = 0;
+};
+
+bool is_integer(double p) { return p == std::floor(p) && p <= 1e6; }
+
+template <class T>
+void by_eigh(int64_t n, const double* D, double p, Root<T>& root, Scratch& scratch) {
+  root.steps = 1;
+  double* V = scratch.take<double>(n * n);
+  double* w = scratch.take<double>(n);
+  std::copy_n(D, n * n, V);
+  if (!blas::eigh(n, V, w, scratch)) {
+    std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
+    return;
+  }
+  // Cholesky found D positive definite; what eigh rounds below its own noise is set to that noise.
+  const double noise = std::numeric_limits<double>::epsilon() * w[n - 1];
+  double* B = scratch.take<double>(n * n);
+  for (int64_t i = 0; i < n; ++i) {
+    w[i] = std::max(w[i], noise);
+    const double half = std::pow(w[i], -0.5 / p);
+    for (int64_t j = 0; j < n; ++j) B[i * n + j] = half * V[i * n + j];
+  }
+  double* wide = scratch.take<double>(n * n);
+  blas::syrk(Op::T, n, n, 1.0, B, n, 0.0, wide, n);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j <= i; ++j) root.X[i * n + j] = static_cast<T>(wide[i * n + j] * root.back);
+  mirror_lower(n, root.X);
+  if (is_integer(p)) return;
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j) B[i * n + j] = V[i * n + j] / std::sqrt(w[i]);
+  transpose(n, n, B, wide);
+  root.residual = relative_identity_error(n, {B, D, wide}, scratch);
+}
+
+template <class T>
+void by_polynomial(int64_t n, const double* D, double smallest, const RootOptions& options, Root<T>& root,
+                   Scratch& scratch) {
+  const double norm = std::sqrt(sum_of_squares(n * n, D)) * (1.0 + 1e-6);  // ≥ λmax, with slack for rounding
+  root.steps = root_polynomial(n, D, smallest, norm, options.r, options.max_steps, root.X, scratch);
+  if (!is_integer(options.p)) root.residual = root_residual(n, D, root.X, options.r, scratch);
+  symmetric_power(n, options.s, root.X, scratch);
+  for (int64_t i = 0; i < n * n; ++i) root.X[i] = static_cast<T>(static_cast<double>(root.X[i]) * root.back);
+}
+
+// The bound λmin(D) ≥ 1/tr(D⁻¹) = 1/‖L⁻¹‖_F² from D's Cholesky factor.
+double smallest_eigenvalue_bound(int64_t n, const double* L, Scratch& scratch) {
+  double* inverse = scratch.take<double>(n * n);
+  std::fill_n(inverse, n * n, 0.0);
+  for (int64_t i = 0; i < n; ++i) inverse[i * n + i] = 1.0;
+  blas::solve_right_transposed(n, n, L, n, inverse, n);
+  return 1.0 / sum_of_squares(n * n, inverse);
+}
+
+template <class T>
+void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& options, Scratch& scratch) {
+  const int64_t n = group.n, size = n * n;
+  const T* A = group.A + index * size;
+  T* X = group.X + index * size;
+  group.steps[index] = 0;
+  const auto fail = [&](Info info) {
+    group.info[index] = info;
+    group.residual[index] = std::numeric_limits<T>::quiet_NaN();
+    if (group.fallback != nullptr) {
+      std::copy_n(group.fallback + index * size, size, X);
+    } else {
+      std::fill_n(X, size, std::numeric_limits<T>::quiet_NaN());
+    }
+  };
+  if (n == 0) {
+    group.info[index] = kGood;
+    group.residual[index] = T(0);
+    return;
+  }
+  if (!all_finite(size, A)) return fail(kNonFinite);
+
+  // D / unit in float64. The unit, a power of two near D's largest element, keeps every square in range.
+  double* D = scratch.take<double>(size);
+  const double scale = power_of_two_scale(largest_magnitude(size, A));
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j <= i; ++j) D[i * n + j] = static_cast<double>(A[i * n + j]) * scale;
+  mirror_lower(n, D);
+  const double shift = options.damping * scale + options.relative_damping * std::sqrt(sum_of_squares(size, D));
+  for (int64_t i = 0; i < n; ++i) D[i * n + i] += shift;
+  const double again = power_of_two_scale(largest_magnitude(size, D)), unit = 1.0 / (scale * again);
+  for (int64_t i = 0; i < size; ++i) D[i] *= again;
+
+  double* L = scratch.take<double>(size);
+  std::copy_n(D, size, L);
+  if (!blas::cholesky(n, L, n)) return fail(kNotPositiveDefinite);
+
+  Root<T> root{X, std::pow(unit, -1.0 / options.p)};
+  if (group.method == RootMethod::Polynomial) {
+    by_polynomial(n, D, smallest_eigenvalue_bound(n, L, scratch), options, root, scratch);
+  } else {
+    by_eigh(n, D, options.p, root, scratch);
+  }
+  if (is_integer(options.p)) {
+    double* wide = L;
+    for (int64_t i = 0; i < size; ++i) wide[i] = static_cast<double>(X[i]) / root.back;
+    root.residual = root_residual(n, D, wide, static_cast<int64_t>(options.p), scratch);
+  }
+  group.residual[index] = static_cast<T>(root.residual);
+  group.steps[index] = static_cast<int32_t>(root.steps);
+  group.info[index] = root.residual <= options.rtol ? kGood : kNotConverged;
+}
+
+}  // namespace
+
+template <class T>
+void inverse_root(const std::vector<RootGroup<T>>& groups, const RootOptions& options, const Parallel& parallel) {
+  const auto cost = [](const RootGroup<T>& group) { return group.n * group.n * group.n; };
+  for_each_matrix(parallel, groups, cost, [&](const RootGroup<T>& group, int64_t index, Scratch& scratch) {
+    root_of_one(group, index, options, scratch);
+  });
+}
+
+template void inverse_root<float>(const std::vector<RootGroup<float>>&, const RootOptions&, const Parallel&);
+template void inverse_root<double>(const std::vector<RootGroup<double>>&, const RootOptions&, const Parallel&);
+
+}  // namespace kronla

@@ -1,0 +1,176 @@
+#include "kernels/cpu/root_polynomial.h"
+
+#include <algorithm>
+#include <cmath>
+#include <type_traits>
+#include <utility>
+
+#include "kernels/cpu/blas.h"
+#include "kernels/cpu/dense.h"
+#include "kernels/inverse_root.h"
+#include "kernels/inverse_root_schedules.h"
+
+namespace kronla {
+namespace {
+
+using blas::Op;
+
+// Measured over 9 spectra, n = 16 to 257 and conditions 1e1 to 1e7: NUMERICS of the float32 steps begin to show in the
+// error (more than twice that of an all-float64 run) when steps below 1e-2 are taken in float32.
+constexpr double kFloat64Below = 1e-2;
+
+struct Chain {
+  const RootStep* first = nullptr;
+  int64_t count = 0;
+};
+
+Chain chain_of(int64_t r) {
+  switch (r) {
+    case 2: return {kRootSteps2, std::size(kRootSteps2)};
+    case 3: return {kRootSteps3, std::size(kRootSteps3)};
+    case 4: return {kRootSteps4, std::size(kRootSteps4)};
+    case 6: return {kRootSteps6, std::size(kRootSteps6)};
+    case 8: return {kRootSteps8, std::size(kRootSteps8)};
+    default: return {};
+  }
+}
+
+// C ← A B for commuting symmetric matrices, whose product is symmetric: one triangle, mirrored.
+template <class T>
+void multiply(int64_t n, const T* A, const T* B, T* C) {
+  if (A == B) {
+    blas::syrk(Op::N, n, n, T(1), A, n, T(0), C, n);
+  } else {
+    blas::gemmt(Op::N, Op::N, n, n, T(1), A, n, B, n, T(0), C, n);
+  }
+  mirror_lower(n, C);
+}
+
+// The iterates and the room for one step, all n × n of one type. M and X change hands with the room.
+template <class T>
+struct Iterates {
+  T *M, *X, *q, *room, *other;
+  bool started = false;  // X is the identity until the first step
+
+  Iterates(int64_t n, Scratch& scratch)
+      : M(scratch.take<T>(n * n)), X(scratch.take<T>(n * n)), q(scratch.take<T>(n * n)),
+        room(scratch.take<T>(n * n)), other(scratch.take<T>(n * n)) {}
+};
+
+// q ← Σ_k c_k T_k(T1), T1 = (2/high) M − I, by two products: T2 = 2 T1² − I, T3 = 2 T2 T1 − T1, T4 = 2 T2² − I, so
+// q = (c0 − c4) I + (c1 − c3) T1 + c2 T2 + T2 (2 c3 T1 + 2 c4 T2). In monomials the accuracy would be 25 times worse.
+template <class T>
+void evaluate(int64_t n, const RootStep& step, Iterates<T>& it) {
+  const int64_t size = n * n;
+  T *T1 = it.q, *T2 = it.room, *sum = it.other;
+  const T scale = static_cast<T>(2.0 / step.high);
+  for (int64_t i = 0; i < size; ++i) T1[i] = scale * it.M[i];
+  for (int64_t i = 0; i < n; ++i) T1[i * n + i] -= T(1);
+  multiply(n, T1, T1, T2);
+  for (int64_t i = 0; i < size; ++i) T2[i] *= T(2);
+  for (int64_t i = 0; i < n; ++i) T2[i * n + i] -= T(1);
+  const T c3 = static_cast<T>(2.0 * step.c[3]), c4 = static_cast<T>(2.0 * step.c[4]);
+  for (int64_t i = 0; i < size; ++i) sum[i] = c3 * T1[i] + c4 * T2[i];
+  const T c1 = static_cast<T>(step.c[1] - step.c[3]), c2 = static_cast<T>(step.c[2]);
+  for (int64_t i = 0; i < size; ++i) T1[i] = c1 * T1[i] + c2 * T2[i];
+  for (int64_t i = 0; i < n; ++i) T1[i * n + i] += static_cast<T>(step.c[0] - step.c[4]);
+  blas::gemmt(Op::N, Op::N, n, n, T(1), T2, n, sum, n, T(1), it.q, n);  // q is T1's buffer
+  mirror_lower(n, it.q);
+}
+
+// X ← X q(M) and, unless it is the last step, M ← q(M)^r M.
+template <class T>
+void advance(int64_t n, const RootStep& step, int64_t r, bool last, Iterates<T>& it) {
+  evaluate(n, step, it);
+  if (it.started) {
+    multiply(n, it.X, it.q, it.room);
+    std::swap(it.X, it.room);
+  } else {
+    std::copy_n(it.q, n * n, it.X);
+    it.started = true;
+  }
+  if (last) return;
+  // q² first, then r = 3: q² q; 4: (q²)²; 6: (q² q)²; 8: ((q²)²)².
+  T *power = it.room, *spare = it.other;
+  multiply(n, it.q, it.q, power);
+  const auto times = [&](const T* factor) {
+    multiply(n, power, factor, spare);
+    std::swap(power, spare);
+  };
+  if (r % 3 == 0) times(it.q);
+  if (r == 4 || r == 6 || r == 8) times(power);
+  if (r == 8) times(power);
+  multiply(n, power, it.M, spare);
+  std::copy_n(spare, n * n, it.M);
+}
+
+}  // namespace
+
+bool has_root_polynomials(int64_t r) { return chain_of(r).count > 0; }
+
+template <class T>
+int64_t root_polynomial(int64_t n, const double* D, double low, double high, int64_t r, int64_t max_steps, T* Y,
+                        Scratch& scratch) {
+  const int64_t size = n * n;
+  const Chain chain = chain_of(r);
+  const int64_t end = std::is_same_v<T, double> ? chain.count : chain.count - 1;
+  // The last step that this spectrum may enter, M = D · (its `high`)/high.
+  int64_t entry = 0;
+  while (entry + 2 < chain.count && chain.first[entry + 1].low <= low / high * chain.first[entry + 1].high) ++entry;
+  const int64_t stop = std::min(end, entry + max_steps);
+  const double scale = chain.first[entry].high / high;
+
+  int64_t k = entry;
+  Iterates<double> wide(n, scratch);
+  for (int64_t i = 0; i < size; ++i) wide.M[i] = D[i] * scale;
+  const auto in_float64 = [&] { return std::is_same_v<T, double> || chain.first[k].low < kFloat64Below; };
+  for (; k < stop && in_float64(); ++k) advance(n, chain.first[k], r, k + 1 == stop, wide);
+
+  const double back = std::pow(scale, 1.0 / static_cast<double>(r));
+  if (k == stop) {
+    for (int64_t i = 0; i < size; ++i) Y[i] = static_cast<T>(wide.X[i] * back);
+    return stop - entry;
+  }
+  Iterates<T> it(n, scratch);
+  it.started = wide.started;
+  for (int64_t i = 0; i < size; ++i) it.M[i] = static_cast<T>(wide.M[i]);
+  if (wide.started)
+    for (int64_t i = 0; i < size; ++i) it.X[i] = static_cast<T>(wide.X[i]);
+  for (; k < stop; ++k) advance(n, chain.first[k], r, k + 1 == stop, it);
+  for (int64_t i = 0; i < size; ++i) Y[i] = static_cast<T>(static_cast<double>(it.X[i]) * back);
+  return stop - entry;
+}
+
+template <class T>
+void symmetric_power(int64_t n, int64_t k, T* Y, Scratch& scratch) {
+  if (k == 1) return;
+  const int64_t size = n * n;
+  T* result = scratch.take<T>(size);
+  T* base = scratch.take<T>(size);
+  T* room = scratch.take<T>(size);
+  std::copy_n(Y, size, base);
+  bool started = false;
+  for (; k > 0; k /= 2) {  // binary powers, the low bits first
+    if (k % 2 == 1) {
+      if (started) {
+        multiply(n, result, base, room);
+        std::swap(result, room);
+      } else {
+        std::copy_n(base, size, result);
+        started = true;
+      }
+    }
+    if (k > 1) {
+      multiply(n, base, base, room);
+      std::swap(base, room);
+    }
+  }
+  std::copy_n(result, size, Y);
+}
+
+template int64_t root_polynomial<float>(int64_t, const double*, double, double, int64_t, int64_t, float*, Scratch&);
+template int64_t root_polynomial<double>(int64_t, const double*, double, double, int64_t, int64_t, double*, Scratch&);
+template void symmetric_power<float>(int64_t, int64_t, float*, Scratch&);
+template void symmetric_power<double>(int64_t, int64_t, double*, Scratch&);
+
+}  // namespace kronla

@@ -1,0 +1,55 @@
+// Family `inverse_root`: X ≈ D^(-1/p), D = A + (damping + relative_damping ‖A‖_F) I, for each matrix of a ragged list.
+//
+// D is formed in float64 from all of A's lower triangle. info: 3 for a non-finite input; else 2 if the float64 Cholesky
+// factorisation of D breaks down; else 1 if residual > rtol; else 0. With 2 and 3 X is the fallback, or NaN, and the
+// residual is NaN.
+//
+//   eigh        D = QΛQᵀ in float64, X = Q Λ^(-1/p) Qᵀ. Any p > 0.
+//   polynomial  products only: X ← X q(M), M ← q(M)^r M with the scheduled q of inverse_root_schedules.h, entered where
+//               the bound λmin(D) ≥ 1/tr(D⁻¹) allows (from the Cholesky factor), scaled by ‖D‖_F, which bounds λmax.
+//               p = r/s with r in {2, 3, 4, 6, 8}: Y = D^(-1/r), X = Yˢ. Steps whose interval begins below
+//               kFloat64Below run in float64, whatever T: M's rounding noise, u/λmin, is made there.
+//
+// residual = ‖X^⌊p/2⌋ D X^⌈p/2⌉ − I‖_F/√n in float64 of the X returned, for integer p; else of Y with r (polynomial), or
+// ‖Λ^(-½) Qᵀ D Q Λ^(-½) − I‖_F/√n (eigh). Above n = 64 estimated by 32 fixed ±1 vectors: ‖E‖_F² is the mean of ‖Ev‖²,
+// within a factor 2 of the norm (a deviation by that much has a probability below 1e-5 for a random rank-one E, the worst).
+//
+// Workspace per worker, n² doubles: eigh 6, polynomial 9, and 64 n for the estimate.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/parallel.h"
+
+namespace kronla {
+
+enum class RootMethod : int32_t { Eigh = 0, Polynomial = 1 };
+
+struct RootOptions {
+  double p;             // finite, > 0
+  int64_t r = 0, s = 0; // p = r/s for the polynomials; r = 0: there are none
+  double damping = 0.0, relative_damping = 0.0;
+  double rtol = 0.1;
+  int64_t max_steps;    // of the polynomials
+};
+
+template <class T>
+struct RootGroup {
+  int64_t batch, n;
+  const T* A;         // [batch, n, n]
+  const T* fallback;  // [batch, n, n] or nullptr
+  RootMethod method;
+  T* X;               // [batch, n, n]
+  T* residual;        // [batch]
+  int32_t* steps;     // [batch]: polynomial steps; 1 for eigh; 0 without a root
+  int32_t* info;      // [batch]
+};
+
+// Whether there are polynomials for D^(-1/r).
+bool has_root_polynomials(int64_t r);
+
+template <class T>
+void inverse_root(const std::vector<RootGroup<T>>& groups, const RootOptions& options, const Parallel& parallel);
+
+}  // namespace kronla

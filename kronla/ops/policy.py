@@ -1,0 +1,50 @@
+"""The only place that chooses a method.
+
+A choice depends on one matrix's size, dtype and device and on the arguments: never on the batch or the number of
+threads, or the bits would.
+
+=============  ======  ==============================================  =====================================
+operation      device  "auto" means                                    because
+=============  ======  ==============================================  =====================================
+inverse_root   cpu     "eigh", in float64                              ROOT_REASON
+eigenbasis     cpu     per matrix and step: QR where the ratio is      cold bases need QR steps, warm ones
+                       above 0.3, else a rotation; alternately where   converge in 1 to 3 rotations; from
+                       the ratio stays above 0.3. "eigh" for n ≥ 512   n = 512 two steps cost more than eigh
+                       where more than one step is allowed
+=============  ======  ==============================================  =====================================
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+POLYNOMIAL_ROOTS = (2, 3, 4, 6, 8)
+ROOT_METHODS = {"eigh": 0, "polynomial": 1}
+BASIS_METHODS = {"auto": 0, "rotation": 1, "qr": 2, "eigh": 3}
+EIGH_FROM = 512  # rows from which two steps on a basis cost more than a decomposition
+
+
+def polynomial_fraction(p: int | float | Fraction) -> tuple[int, int]:
+    """``p = r/s`` with polynomials for r, the smallest such r, e.g. 4/3 → (4, 3) and 1 → (2, 2); (0, 0) if none."""
+    numerator, denominator = p.as_integer_ratio()
+    for root in POLYNOMIAL_ROOTS:
+        if root % numerator == 0:
+            return root, root // numerator * denominator
+    return 0, 0
+
+
+def root_method(method: str, p: int | float | Fraction) -> int:
+    """The kernel's number of a method of ``inverse_root``."""
+    if method == "polynomial" and polynomial_fraction(p) == (0, 0):
+        raise NotImplementedError(
+            f"method='polynomial' has coefficients for p = r/s with r in {POLYNOMIAL_ROOTS}, got p = {p};"
+            " use method='eigh'."
+        )
+    return ROOT_METHODS["eigh" if method == "auto" else method]
+
+
+def basis_method(method: str, n: int, max_steps: int) -> int:
+    """The kernel's number of a method of ``update_eigenbasis``."""
+    if method == "auto" and n >= EIGH_FROM and max_steps > 1:
+        return BASIS_METHODS["eigh"]
+    return BASIS_METHODS[method]
