@@ -1,0 +1,297 @@
+#include "kernels/eigenbasis.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "kernels/cpu/batch.h"
+#include "kernels/cpu/blas.h"
+#include "kernels/cpu/dense.h"
+#include "kernels/cpu/orthonormalize.h"
+#include "kernels/status.h"
+
+namespace kronla {
+namespace {
+
+using blas::Op;
+
+constexpr double kColdRatio = 0.3;  // above it a QR step gains more than a rotation (126 drifts, n = 16 and 128)
+
+// ‖T‖_F² up to which Q + QT is orthonormalised in T: its Gram matrix I + TᵀT has a condition of 2 at most.
+constexpr double kSmallRotation = 1.0;
+
+template <class T>
+constexpr double unit_roundoff() {
+  return 0.5 * static_cast<double>(std::numeric_limits<T>::epsilon());
+}
+
+// One matrix on its way: A scaled by a power of two, mirrored from the lower triangle; Q; and what belongs to Q.
+template <class T>
+struct Basis {
+  int64_t n;
+  double scale, norm;  // what A was multiplied with; ‖A‖_F after that
+  T *A, *Q;
+  T *product, *B, *room;  // AQ; the lower triangle of QᵀAQ; anything
+  double* quotients;      // diag(QᵀAQ)
+  double ratio = std::numeric_limits<double>::infinity();
+
+  Basis(int64_t size, const T* source, T* basis, Scratch& scratch)
+      : n(size), A(scratch.take<T>(n * n)), Q(basis), product(scratch.take<T>(n * n)), B(scratch.take<T>(n * n)),
+        room(scratch.take<T>(n * n)), quotients(scratch.take<double>(n)) {
+    scale = power_of_two_scale(largest_magnitude(n * n, source));
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j <= i; ++j) A[i * n + j] = static_cast<T>(static_cast<double>(source[i * n + j]) * scale);
+    mirror_lower(n, A);
+    norm = std::sqrt(sum_of_squares(n * n, A));
+  }
+
+  void multiply() { blas::gemm(Op::N, Op::N, n, n, n, T(1), A, n, Q, n, T(0), product, n); }
+
+  // B, its diagonal and the ratio, from the product.
+  void evaluate() {
+    blas::gemmt(Op::T, Op::N, n, n, T(1), Q, n, product, n, T(0), B, n);
+    for (int64_t i = 0; i < n; ++i) quotients[i] = static_cast<double>(B[i * n + i]);
+    ratio = norm > 0.0 ? std::sqrt(symmetric_squares(n, B).off_diagonal) / norm : 0.0;
+  }
+
+  // The diagonal alone, where the ratio is not asked for.
+  void evaluate_diagonal() {
+    std::fill_n(quotients, n, 0.0);
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < n; ++j)
+        quotients[j] += static_cast<double>(Q[i * n + j]) * static_cast<double>(product[i * n + j]);
+  }
+
+  // The columns by descending Rayleigh quotient, ties by index.
+  int64_t* descending(Scratch& scratch) const {
+    int64_t* order = scratch.take<int64_t>(n);
+    std::iota(order, order + n, int64_t{0});
+    std::stable_sort(order, order + n, [&](int64_t a, int64_t b) { return quotients[a] > quotients[b]; });
+    return order;
+  }
+};
+
+// Q's columns, in `order`, ← the columns of W.
+template <class T>
+void scatter_columns(int64_t n, const int64_t* order, const T* W, T* Q) {
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t k = 0; k < n; ++k) Q[i * n + order[k]] = W[i * n + k];
+}
+
+template <class T>
+void qr_step(Basis<T>& basis, Scratch& scratch) {
+  const int64_t n = basis.n;
+  const int64_t* order = basis.descending(scratch);
+  const T mu = static_cast<T>(static_cast<double>(n) * unit_roundoff<T>() * basis.norm);
+  T* S = basis.room;
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t k = 0; k < n; ++k)
+      S[i * n + k] = basis.product[i * n + order[k]] + mu * basis.Q[i * n + order[k]];
+  orthonormalize_columns(n, n, S, S, scratch);
+  scatter_columns(n, order, S, basis.Q);
+}
+
+template <class T>
+void rotation_step(Basis<T>& basis, Scratch& scratch) {
+  const int64_t n = basis.n;
+  T *W = basis.room, *rotation = basis.product;
+  const double mean = basis.ratio * basis.norm / static_cast<double>(n);
+  const double noise = 4.0 * unit_roundoff<T>() * basis.norm;
+  const T floor = static_cast<T>(mean * mean + noise * noise);
+  double squares = 0.0;
+  for (int64_t i = 0; i < n; ++i) {
+    rotation[i * n + i] = T(0);
+    for (int64_t j = 0; j < i; ++j) {  // the pair (j, i), j < i
+      const T o = basis.B[i * n + j], d = static_cast<T>(basis.quotients[i] - basis.quotients[j]);
+      const T bottom = d * d + T(2) * o * o + floor;
+      const T t = bottom > T(0) ? (d >= T(0) ? o : -o) * std::sqrt(d * d + o * o) / bottom : T(0);
+      rotation[j * n + i] = t;
+      rotation[i * n + j] = -t;
+      squares += 2.0 * static_cast<double>(t) * static_cast<double>(t);
+    }
+  }
+  // Q + QT, its columns in descending order: a triangular factorisation leaves the first ones most at rest.
+  const int64_t* order = basis.descending(scratch);
+  T* turned = basis.B;
+  std::copy_n(basis.Q, n * n, turned);
+  blas::gemm(Op::N, Op::N, n, n, n, T(1), basis.Q, n, rotation, n, T(1), turned, n);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t k = 0; k < n; ++k) W[i * n + k] = turned[i * n + order[k]];
+  if (squares > kSmallRotation || !polish_columns(n, n, W, scratch)) orthonormalize_columns(n, n, W, W, scratch);
+  scatter_columns(n, order, W, basis.Q);
+}
+
+// V[z,n], the eigenvectors (as rows) of a null space, any basis of which is as good: the one nearest to the z old
+// columns of Q that `columns` names, V ← (orthonormal factor of VQ)ᵀ V.
+template <class T>
+void align_null_space(int64_t n, int64_t z, const int64_t* columns, const T* Q, T* V, Scratch& scratch) {
+  T* old = scratch.take<T>(n * z);
+  T* overlap = scratch.take<T>(z * z);
+  T* turned = scratch.take<T>(z * n);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t k = 0; k < z; ++k) old[i * z + k] = Q[i * n + columns[k]];
+  blas::gemm(Op::N, Op::N, z, z, n, T(1), V, n, old, z, T(0), overlap, z);
+  orthonormalize_columns(z, z, overlap, overlap, scratch);
+  blas::gemm(Op::T, Op::N, z, n, z, T(1), overlap, z, V, n, T(0), turned, n);
+  std::copy_n(turned, z * n, V);
+}
+
+// False where LAPACK does not converge; then Q stays.
+template <class T>
+bool eigh_step(Basis<T>& basis, Scratch& scratch) {
+  const int64_t n = basis.n;
+  const int64_t* order = basis.descending(scratch);
+  T* V = basis.room;
+  T* w = scratch.take<T>(n);
+  std::copy_n(basis.A, n * n, V);
+  if (!blas::eigh(n, V, w, scratch)) return false;
+  // Rows descending: the k-th largest eigenvalue to the column of rank k.
+  for (int64_t i = 0; i < n / 2; ++i) {
+    std::swap(w[i], w[n - 1 - i]);
+    std::swap_ranges(V + i * n, V + (i + 1) * n, V + (n - 1 - i) * n);
+  }
+  const double null = static_cast<double>(n) * unit_roundoff<T>() * basis.norm;
+  const auto is_null = [&](T value) { return std::abs(static_cast<double>(value)) <= null; };
+  const int64_t begin = std::find_if(w, w + n, is_null) - w;  // w is sorted: the null ones are neighbours
+  const int64_t end = std::find_if_not(w + begin, w + n, is_null) - w;
+  if (end - begin > 1) align_null_space(n, end - begin, order + begin, basis.Q, V + begin * n, scratch);
+  for (int64_t k = 0; k < n; ++k)
+    for (int64_t i = 0; i < n; ++i) basis.Q[i * n + order[k]] = V[k * n + i];
+  return true;
+}
+
+// Columns that turned by more than 90° are turned round.
+template <class T>
+void keep_signs(int64_t n, const T* Q_old, T* Q, Scratch& scratch) {
+  double* overlap = scratch.take<double>(n);
+  std::fill_n(overlap, n, 0.0);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j)
+      overlap[j] += static_cast<double>(Q_old[i * n + j]) * static_cast<double>(Q[i * n + j]);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j)
+      if (overlap[j] < 0.0) Q[i * n + j] = -Q[i * n + j];
+}
+
+template <class T>
+void report(const Basis<T>& basis, const BasisGroup<T>& group, int64_t index, int64_t steps, Info info) {
+  for (int64_t j = 0; j < basis.n; ++j)
+    group.eigenvalues[index * basis.n + j] = static_cast<T>(basis.quotients[j] / basis.scale);
+  group.ratio[index] = static_cast<T>(basis.ratio);
+  group.steps[index] = static_cast<int32_t>(steps);
+  group.info[index] = info;
+}
+
+template <class T>
+void report_nan(const BasisGroup<T>& group, int64_t index, int64_t steps, Info info) {
+  const T nan = std::numeric_limits<T>::quiet_NaN();
+  std::fill_n(group.eigenvalues + index * group.n, group.n, nan);
+  group.ratio[index] = nan;
+  group.steps[index] = static_cast<int32_t>(steps);
+  group.info[index] = info;
+}
+
+template <class T>
+void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t max_steps, Scratch& scratch) {
+  const int64_t n = group.n, size = n * n;
+  const T* A = group.A + index * size;
+  const T* Q_old = group.Q_old + index * size;
+  T* Q = group.Q + index * size;
+  std::copy_n(Q_old, size, Q);
+  if (!all_finite(size, A) || !all_finite(size, Q)) return report_nan(group, index, 0, kNonFinite);
+  Basis<T> basis(n, A, Q, scratch);
+  if (basis.norm == 0.0) max_steps = 0;  // any basis is one of 0
+
+  bool last_was_qr = false;
+  int64_t steps = 0;
+  for (;; ++steps) {
+    const bool more = steps < max_steps;
+    basis.multiply();
+    if (more && tol == 0.0 && group.method == BasisMethod::Qr) {
+      basis.evaluate_diagonal();
+    } else {
+      basis.evaluate();
+    }
+    if (!more || (tol > 0.0 && basis.ratio <= tol)) break;
+    if (group.method == BasisMethod::Eigh) {
+      if (!eigh_step(basis, scratch)) break;
+    } else {
+      last_was_qr = group.method == BasisMethod::Qr ||
+                    (group.method == BasisMethod::Automatic && basis.ratio > kColdRatio && !last_was_qr);
+      last_was_qr ? qr_step(basis, scratch) : rotation_step(basis, scratch);
+    }
+    if (group.method == BasisMethod::Eigh) max_steps = steps + 1;  // nothing is gained by a second one
+  }
+  if (steps > 0) keep_signs(n, Q_old, Q, scratch);
+  report(basis, group, index, steps, tol > 0.0 && !(basis.ratio <= tol) ? kNotConverged : kGood);
+}
+
+template <class T>
+void eigh_of_one(const BasisGroup<T>& group, int64_t index, Scratch& scratch) {
+  const int64_t n = group.n, size = n * n;
+  const T* A = group.A + index * size;
+  T* Q = group.Q + index * size;
+  const auto fail = [&](int64_t steps, Info info) {
+    std::fill_n(Q, size, std::numeric_limits<T>::quiet_NaN());
+    report_nan(group, index, steps, info);
+  };
+  if (!all_finite(size, A)) return fail(0, kNonFinite);
+  Basis<T> basis(n, A, Q, scratch);
+  T* w = scratch.take<T>(n);
+  std::copy_n(basis.A, size, basis.room);
+  if (!blas::eigh(n, basis.room, w, scratch)) return fail(1, kNotConverged);
+  transpose(n, n, basis.room, Q);
+  basis.multiply();
+  basis.evaluate();
+  std::copy_n(w, n, basis.quotients);  // sorted, which the quotients are only up to rounding
+  report(basis, group, index, n > 0 ? 1 : 0, kGood);
+}
+
+template <class T>
+int64_t cube(const BasisGroup<T>& group) {
+  return group.n * group.n * group.n;
+}
+
+}  // namespace
+
+template <class T>
+void update_eigenbasis(const std::vector<BasisGroup<T>>& groups, double tol, int64_t max_steps,
+                       const Parallel& parallel) {
+  for_each_matrix(parallel, groups, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Scratch& scratch) {
+    update_one(group, index, tol, max_steps, scratch);
+  });
+}
+
+template <class T>
+void eigh(const std::vector<BasisGroup<T>>& groups, const Parallel& parallel) {
+  for_each_matrix(parallel, groups, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Scratch& scratch) {
+    eigh_of_one(group, index, scratch);
+  });
+}
+
+template <class T>
+void off_diagonal_ratio(int64_t batch, int64_t n, const T* A, const T* Q, T* ratio, const Parallel& parallel) {
+  const int64_t size = n * n;
+  for_each(parallel, batch, [&](int64_t b, Scratch& scratch) {
+    if (!all_finite(size, A + b * size) || !all_finite(size, Q + b * size)) {
+      ratio[b] = std::numeric_limits<T>::quiet_NaN();
+      return;
+    }
+    T* copy = scratch.take<T>(size);
+    std::copy_n(Q + b * size, size, copy);
+    Basis<T> basis(n, A + b * size, copy, scratch);
+    basis.multiply();
+    basis.evaluate();
+    ratio[b] = static_cast<T>(basis.ratio);
+  });
+}
+
+template void update_eigenbasis<float>(const std::vector<BasisGroup<float>>&, double, int64_t, const Parallel&);
+template void update_eigenbasis<double>(const std::vector<BasisGroup<double>>&, double, int64_t, const Parallel&);
+template void eigh<float>(const std::vector<BasisGroup<float>>&, const Parallel&);
+template void eigh<double>(const std::vector<BasisGroup<double>>&, const Parallel&);
+template void off_diagonal_ratio<float>(int64_t, int64_t, const float*, const float*, float*, const Parallel&);
+template void off_diagonal_ratio<double>(int64_t, int64_t, const double*, const double*, double*, const Parallel&);
+
+}  // namespace kronla

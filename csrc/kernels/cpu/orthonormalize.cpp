@@ -1,0 +1,113 @@
+#include "kernels/cpu/orthonormalize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "kernels/cpu/batch.h"
+#include "kernels/cpu/blas.h"
+#include "kernels/cpu/dense.h"
+#include "kernels/eigenbasis.h"
+#include "kernels/status.h"
+
+namespace kronla {
+namespace {
+
+using blas::Op;
+
+// The pivots of the Gram matrix of unit columns are the sines between a column and the span of those before it.
+// Cholesky loses orthogonality as u/sine²: 1e-8 is float32's, so one pass serves above 1e-4; a second pass repairs
+// what 1e-6 leaves; below that Cholesky may break down.
+constexpr double kOnePass = 1e-4, kTwoPasses = 1e-6;
+
+// W ← the orthonormal factor of W by Cholesky. Returns the smallest pivot, 0 (and W as it was) if it breaks down.
+double cholesky_qr(int64_t m, int64_t n, double* W, double* L) {
+  blas::syrk(Op::T, n, m, 1.0, W, n, 0.0, L, n);
+  if (!blas::cholesky(n, L, n)) return 0.0;
+  double smallest = std::numeric_limits<double>::infinity();
+  for (int64_t j = 0; j < n; ++j) smallest = std::min(smallest, L[j * n + j]);
+  if (smallest >= kTwoPasses) blas::solve_right_transposed(m, n, L, n, W, n);
+  return smallest;
+}
+
+// Returns the smallest |R_jj|.
+double householder(int64_t m, int64_t n, double* W, Scratch& scratch) {
+  double* columns = scratch.take<double>(m * n);
+  double* signs = scratch.take<double>(n);
+  double* diagonal = scratch.take<double>(n);
+  transpose(m, n, W, columns);
+  blas::householder_qr(m, n, columns, signs, diagonal, scratch);
+  for (int64_t j = 0; j < n; ++j)
+    for (int64_t i = 0; i < m; ++i) columns[j * m + i] *= signs[j];
+  transpose(n, m, columns, W);
+  return n > 0 ? *std::min_element(diagonal, diagonal + n) : 1.0;
+}
+
+// W ← S with columns of norm 1 (a zero column stays 0). Scaled by the largest element first: no square overflows.
+template <class T>
+void unit_columns(int64_t m, int64_t n, const T* S, double* W, Scratch& scratch) {
+  const double scale = power_of_two_scale(largest_magnitude(m * n, S));
+  double* norms = scratch.take<double>(n);
+  std::fill_n(norms, n, 0.0);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      W[i * n + j] = static_cast<double>(S[i * n + j]) * scale;
+      norms[j] += W[i * n + j] * W[i * n + j];
+    }
+  for (int64_t j = 0; j < n; ++j) norms[j] = norms[j] > 0.0 ? 1.0 / std::sqrt(norms[j]) : 0.0;
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) W[i * n + j] *= norms[j];
+}
+
+}  // namespace
+
+template <class T>
+bool orthonormalize_columns(int64_t m, int64_t n, const T* S, T* Q, Scratch& scratch) {
+  double* W = scratch.take<double>(m * n);
+  unit_columns(m, n, S, W, scratch);
+  bool full_rank = true;
+  double pivot = 0.0;
+  if constexpr (std::is_same_v<T, float>) {
+    double* L = scratch.take<double>(n * n);
+    pivot = cholesky_qr(m, n, W, L);
+    if (pivot >= kTwoPasses && pivot < kOnePass) cholesky_qr(m, n, W, L);
+  }
+  if (pivot < kTwoPasses) {
+    const double tolerance = std::sqrt(static_cast<double>(m)) * static_cast<double>(std::numeric_limits<T>::epsilon());
+    full_rank = householder(m, n, W, scratch) > tolerance;
+  }
+  for (int64_t i = 0; i < m * n; ++i) Q[i] = static_cast<T>(W[i]);
+  return full_rank;
+}
+
+template <class T>
+bool polish_columns(int64_t m, int64_t n, T* W, Scratch& scratch) {
+  T* L = scratch.take<T>(n * n);
+  blas::syrk(Op::T, n, m, T(1), W, n, T(0), L, n);
+  if (!blas::cholesky(n, L, n)) return false;
+  blas::solve_right_transposed(m, n, L, n, W, n);
+  return true;
+}
+
+template <class T>
+void orthonormalize(int64_t batch, int64_t m, int64_t n, const T* S, T* Q, int32_t* info, const Parallel& parallel) {
+  const int64_t size = m * n;
+  for_each(parallel, batch, [&](int64_t b, Scratch& scratch) {
+    if (!all_finite(size, S + b * size)) {
+      std::fill_n(Q + b * size, size, std::numeric_limits<T>::quiet_NaN());
+      info[b] = kNonFinite;
+    } else {
+      info[b] = orthonormalize_columns(m, n, S + b * size, Q + b * size, scratch) ? kGood : kRankDeficient;
+    }
+  });
+}
+
+template bool orthonormalize_columns<float>(int64_t, int64_t, const float*, float*, Scratch&);
+template bool orthonormalize_columns<double>(int64_t, int64_t, const double*, double*, Scratch&);
+template bool polish_columns<float>(int64_t, int64_t, float*, Scratch&);
+template bool polish_columns<double>(int64_t, int64_t, double*, Scratch&);
+template void orthonormalize<float>(int64_t, int64_t, int64_t, const float*, float*, int32_t*, const Parallel&);
+template void orthonormalize<double>(int64_t, int64_t, int64_t, const double*, double*, int32_t*, const Parallel&);
+
+}  // namespace kronla

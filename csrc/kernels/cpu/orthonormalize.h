@@ -1,0 +1,19 @@
+// The orthonormal factor of one matrix: shared by `orthonormalize` and the steps on an eigenbasis.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/scratch.h"
+
+namespace kronla {
+
+// Q[m,n] ← the Q of S[m,n] = QR with diag(R) > 0 for a finite S; Q may be S. False where S is rank-deficient.
+template <class T>
+bool orthonormalize_columns(int64_t m, int64_t n, const T* S, T* Q, Scratch& scratch);
+
+// The same in T alone, in place, for columns that are nearly orthonormal (‖WᵀW − I‖ of order 1). False, and W as it
+// was, where Cholesky breaks down.
+template <class T>
+bool polish_columns(int64_t m, int64_t n, T* W, Scratch& scratch);
+
+}  // namespace kronla

@@ -1,0 +1,67 @@
+// Family `eigenbasis`: keeps Q an eigenbasis of a slowly moving symmetric A, for each matrix of a ragged list.
+//
+//     B = QᵀAQ,   eigenvalues = diag(B),   ratio = ‖B − diag(B)‖_F / ‖A‖_F     (Eschenhagen et al. 2025, section 4)
+//
+// The ratio is formed by zeroing the diagonal: √(‖B‖² − ‖diag B‖²) cancels in float32 (a true 1e-3 reads 4e-4).
+//
+//   qr        S = AQ + n u ‖A‖_F Q, columns by descending Rayleigh quotient, Q' = the Q of S = QR with a positive diagonal.
+//             Descending, for that is the order unshifted QR converges to; the multiple of Q holds null directions still.
+//   rotation  with o = B_ij, d = B_jj − B_ii, s = sign(d), sign(0) = 1, e² = (‖offdiag B‖_F/n)² + (4 u ‖A‖_F)²:
+//             T_ij = s o √(d² + o²)/(d² + 2 o² + e²), skew; Q' = the orthonormalised Q + QT. The first-order rotation for
+//             o ≪ d, bounded for o ≫ d, and not stuck where d = 0 (kronla's own).
+//   eigh      LAPACK's, eigenvectors matched to columns by rank; those of a null space are turned to the old columns.
+//   automatic, per step: qr where the ratio is above 0.3 (and the step before was none), else rotation.
+//
+// Columns keep the caller's order: the column with the k-th largest Rayleigh quotient receives the k-th vector (ties by
+// index), and diag(QᵀQ_old) ≥ 0. A step is taken while ratio > tol (always for tol = 0), max_steps at most; where none
+// is, Q comes back to the bit. info: 3 for a non-finite A or Q (Q comes back, figures NaN); 1 where tol > 0 and the
+// final ratio is above it; 0.
+//
+// Workspace per worker: 5 n² elements of T and 4 n² doubles.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/parallel.h"
+
+namespace kronla {
+
+enum class BasisMethod : int32_t { Automatic = 0, Rotation = 1, Qr = 2, Eigh = 3 };
+
+template <class T>
+struct BasisGroup {
+  int64_t batch, n;
+  const T* A;      // [batch, n, n], the lower triangle is read
+  const T* Q_old;  // [batch, n, n]
+  BasisMethod method;
+  T* Q;            // [batch, n, n]
+  T* eigenvalues;  // [batch, n]
+  T* ratio;        // [batch]
+  int32_t* steps;  // [batch]
+  int32_t* info;   // [batch]
+};
+
+template <class T>
+void update_eigenbasis(const std::vector<BasisGroup<T>>& groups, double tol, int64_t max_steps,
+                       const Parallel& parallel);
+
+// LAPACK's divide and conquer: ascending eigenvalues, Q's columns the eigenvectors, ratio that of Q, steps 1 (0 for
+// info 3). Q_old, method are not read. info: 3 for a non-finite A, 1 where LAPACK does not converge (then NaN).
+template <class T>
+void eigh(const std::vector<BasisGroup<T>>& groups, const Parallel& parallel);
+
+// ratio[batch] for A and Q[batch, n, n]; NaN where one is not finite, 0 for A = 0. Workspace 3 n² elements.
+template <class T>
+void off_diagonal_ratio(int64_t batch, int64_t n, const T* A, const T* Q, T* ratio, const Parallel& parallel);
+
+// Q[batch, m, n], the orthonormal factor of S = QR with diag(R) > 0, m ≥ n. info: 3 for a non-finite S (Q is NaN); 2
+// where a column lies within √m ε ‖column‖ of the span of those before it (Q is some orthonormal completion); 0.
+//
+// Columns are scaled to norm 1. float: Cholesky of the float64 Gram matrix (Q = S L⁻ᵀ), once more on the result where a
+// pivot is small, Householder where it is tiny. double: Householder.
+// Workspace per worker: 3 m n + 2 n² doubles.
+template <class T>
+void orthonormalize(int64_t batch, int64_t m, int64_t n, const T* S, T* Q, int32_t* info, const Parallel& parallel);
+
+}  // namespace kronla
