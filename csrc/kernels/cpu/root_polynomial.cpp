@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <type_traits>
 #include <utility>
 
@@ -15,8 +16,9 @@ namespace {
 
 using blas::Op;
 
-// Measured over 9 spectra, n = 16 to 257 and conditions 1e1 to 1e7: NUMERICS of the float32 steps begin to show in the
-// error (more than twice that of an all-float64 run) when steps below 1e-2 are taken in float32.
+// Steps whose interval begins below run in float64. Over 1,715 cases (7 spectra, n = 16 to 257, conditions 1e1 to 1e7,
+// p = 1, 4/3, 2, 3, 4, 6, 8) the error exceeded max(2 × that of a root through float32 eigh, 3e-6) in one case with
+// 1e-4 or 1e-3 here, in none with 1e-2.
 constexpr double kFloat64Below = 1e-2;
 
 struct Chain {
