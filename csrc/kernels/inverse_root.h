@@ -5,6 +5,7 @@
 // residual is NaN.
 //
 //   eigh        D = QΛQᵀ in float64, X = Q Λ^(-1/p) Qᵀ. Any p > 0.
+//   n = 1       std::pow.
 //   polynomial  products only: X ← X q(M), M ← q(M)^r M with the scheduled q of inverse_root_schedules.h, entered where
 //               the bound λmin(D) ≥ 1/tr(D⁻¹) allows (from the Cholesky factor), scaled by ‖D‖_F, which bounds λmax.
 //               p = r/s with r in {2, 3, 4, 6, 8}: Y = D^(-1/r), X = Yˢ. Steps whose interval begins below

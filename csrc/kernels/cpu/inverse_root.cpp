@@ -41,7 +41,8 @@ double relative_identity_error(int64_t n, const std::vector<const double*>& fact
   }
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < columns; ++j) V[i * columns + j] -= start(i, j);
-  return std::sqrt(sum_of_squares(size, V) / static_cast<double>(columns));
+  const double squares = sum_of_squares(size, V);  // ‖E‖_F², or the sum of ‖Ev‖² over the vectors
+  return std::sqrt(exact ? squares / n : squares / kResidualVectors / n);
 }
 
 // ‖X^⌊p/2⌋ D X^⌈p/2⌉ − I‖_F/√n. Both orders of magnitude matter: one-sided, X^p D, an X with error 3e-3 reads .33.
@@ -161,7 +162,11 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
   if (!blas::cholesky(n, L, n)) return fail(kNotPositiveDefinite);
 
   Root<T> root{X, std::pow(unit, -1.0 / options.p)};
-  if (group.method == RootMethod::Polynomial) {
+  if (n == 1) {
+    X[0] = static_cast<T>(std::pow(D[0] * unit, -1.0 / options.p));
+    root.residual = 0.0;  // of D^(-1/r), which is not rounded
+    root.steps = 1;
+  } else if (group.method == RootMethod::Polynomial) {
     by_polynomial(n, D, smallest_eigenvalue_bound(n, L, scratch), options, root, scratch);
   } else {
     by_eigh(n, D, options.p, root, scratch);
