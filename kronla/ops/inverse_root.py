@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -98,7 +96,7 @@ def inverse_root(
     arguments = _options(p, damping, relative_damping, method, rtol, max_steps)
     if fallback is not None:
         fallback = _fallback("fallback", fallback, "A", A)
-    return InverseRoot(*_ops.inverse_root(A, fallback, policy.root_method(method, p), *arguments))
+    return InverseRoot(*_ops.inverse_root(A, fallback, policy.root_method(method, arguments[0]), *arguments))
 
 
 def foreach_inverse_root(
@@ -140,7 +138,7 @@ def foreach_inverse_root(
         for i, (X, A) in enumerate(zip(given, matrices, strict=True))
     ]
     checks.together([(f"As[{i}]", A) for i, A in enumerate(matrices)])
-    methods = [policy.root_method(method, p) for _ in matrices]
+    methods = [policy.root_method(method, arguments[0])] * len(matrices)
     if not matrices:
         return []
     fields = _ops.foreach_inverse_root(matrices, given, methods, *arguments)
@@ -151,15 +149,11 @@ def _options(
     p: object, damping: float, relative_damping: float, method: str, rtol: float | None, max_steps: int | None
 ) -> tuple[float, int, int, float, float, float, int]:
     """The numbers of the native call, from p on."""
-    if isinstance(p, bool) or not isinstance(p, numbers.Real):
-        raise TypeError(f"p must be an int, a Fraction or a float, got {type(p).__name__}.")
-    if not math.isfinite(p) or p <= 0:
-        raise ValueError(f"p must be finite and greater than 0, got {p}.")
-    p = p if isinstance(p, (int, Fraction)) else float(p)
+    p = _exponent(p)
     checks.choice("method", method, METHODS)
     r, s = policy.polynomial_fraction(p)
     return (
-        float(p),
+        p,
         r,
         s,
         checks.at_least("damping", damping, 0.0),
@@ -167,6 +161,14 @@ def _options(
         0.1 if rtol is None else checks.at_least("rtol", rtol, 0.0),
         2**31 - 1 if max_steps is None else checks.integer("max_steps", max_steps, 1),
     )
+
+
+def _exponent(p: object) -> float:
+    # A Fraction by its parts: torch.compile traces that, but not float(p).
+    value = p.numerator / p.denominator if isinstance(p, Fraction) else checks.number("p", p)
+    if value <= 0.0:
+        raise ValueError(f"p must be greater than 0, got {p}.")
+    return value
 
 
 def _fallback(name: str, value: object, name_A: str, A: Tensor) -> Tensor:

@@ -18,24 +18,23 @@ eigenbasis     cpu     per matrix and step: QR where the ratio is      cold base
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 POLYNOMIAL_ROOTS = (2, 3, 4, 6, 8)
+LARGEST_POWER = 16  # s of p = r/s: the error of D^(-1/r) grows s times
 ROOT_METHODS = {"eigh": 0, "polynomial": 1}
 BASIS_METHODS = {"auto": 0, "rotation": 1, "qr": 2, "eigh": 3}
 EIGH_FROM = 512  # rows from which two steps on a basis cost more than a decomposition
 
 
-def polynomial_fraction(p: int | float | Fraction) -> tuple[int, int]:
-    """``p = r/s`` with polynomials for r, the smallest such r, e.g. 4/3 → (4, 3) and 1 → (2, 2); (0, 0) if none."""
-    numerator, denominator = p.as_integer_ratio()
-    for root in POLYNOMIAL_ROOTS:
-        if root % numerator == 0:
-            return root, root // numerator * denominator
+def polynomial_fraction(p: float) -> tuple[int, int]:
+    """``p = r/s`` with polynomials for r, the smallest such r: 4/3 is (4, 3), 1 is (2, 2); (0, 0) if there is none."""
+    for r in POLYNOMIAL_ROOTS:
+        s = r / p
+        if s <= LARGEST_POWER and s == int(s) and r / s == p:
+            return r, int(s)
     return 0, 0
 
 
-def root_method(method: str, p: int | float | Fraction) -> int:
+def root_method(method: str, p: float) -> int:
     """The kernel's number of a method of ``inverse_root``."""
     if method == "polynomial" and polynomial_fraction(p) == (0, 0):
         raise NotImplementedError(
