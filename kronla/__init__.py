@@ -3,6 +3,7 @@
 Families: factors, inverse_root, eigenbasis, rearrangement, apply. Optimizers: :mod:`kronla.optim`.
 """
 
+from kronla import optim
 from kronla.ops.apply import foreach_kron_apply, foreach_mode_apply, kron_apply, mode_apply
 from kronla.ops.eigenbasis import (
     Eigenbasis,
@@ -53,6 +54,7 @@ __all__ = [
     "nearest_kronecker",
     "nearest_kronecker_from_gradients",
     "off_diagonal_ratio",
+    "optim",
     "orthonormalize",
     "rearrange",
     "rearranged_matvec",

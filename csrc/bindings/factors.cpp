@@ -30,8 +30,14 @@ void run(const std::vector<Update>& updates, double beta, double alpha, TorchTyp
     STD_TORCH_CHECK(shape_of(update.factor) == joined(batch, {dim, dim}), "kronla: a factor has the wrong shape");
     factors.emplace_back(update.factor);
     alive.push_back(torch::stable::contiguous(update.G));
-    FactorGroup<T> group{product(batch, 0, first), outer, dim, inner, mutable_data<T>(factors.back().work()),
-                         alive.back().const_data_ptr(), gradient_type(update.G), nullptr};
+    FactorGroup<T> group{product(batch, 0, first),
+                         outer,
+                         dim,
+                         inner,
+                         mutable_data<T>(factors.back().work()),
+                         alive.back().const_data_ptr(),
+                         gradient_type(update.G),
+                         nullptr};
     if (update.weight) {
       STD_TORCH_CHECK(dims.size() == first + 2, "kronla: weights are for matrices");
       alive.push_back(input(*update.weight, joined(batch, {outer * inner, outer * inner}), type));
@@ -45,9 +51,8 @@ void run(const std::vector<Update>& updates, double beta, double alpha, TorchTyp
 
 void run(const std::vector<Update>& updates, double beta, double alpha) {
   if (updates.empty()) return;
-  with_accumulator(updates[0].factor, [&](auto zero) {
-    run<decltype(zero)>(updates, beta, alpha, updates[0].factor.scalar_type());
-  });
+  with_accumulator(updates[0].factor,
+                   [&](auto zero) { run<decltype(zero)>(updates, beta, alpha, updates[0].factor.scalar_type()); });
 }
 
 void update_factors_(std::optional<Tensor> L, std::optional<Tensor> R, Tensor G, double beta, double alpha,
@@ -60,9 +65,9 @@ void update_factors_(std::optional<Tensor> L, std::optional<Tensor> R, Tensor G,
 
 void foreach_update_factors_(Tensors factors, Tensors Gs, Indices gradients, Indices modes, Tensors weights,
                              Indices weights_of, double beta, double alpha) {
-  STD_TORCH_CHECK(factors.size() == gradients.size() && factors.size() == modes.size() &&
-                      factors.size() == weights_of.size(),
-                  "kronla: lists of different lengths");
+  STD_TORCH_CHECK(
+      factors.size() == gradients.size() && factors.size() == modes.size() && factors.size() == weights_of.size(),
+      "kronla: lists of different lengths");
   std::vector<Update> updates;
   for (size_t i = 0; i < factors.size(); ++i) {
     STD_TORCH_CHECK(gradients[i] >= 0 && gradients[i] < static_cast<int64_t>(Gs.size()) &&
@@ -98,9 +103,8 @@ std::tuple<Tensor, Tensor> power_step(Tensor G, Tensor L, Tensor R) {
   const Tensor L_out = empty(L, shape_of(L)), R_out = empty(R, shape_of(R));
   with_accumulator(L, [&](auto zero) {
     using T = decltype(zero);
-    kronla::kron_power_step<T>({product(batch, 0, batch.size()), samples, m, n, G_in.const_data_ptr(),
-                                gradient_type(G), data<T>(L_in), data<T>(R_in), mutable_data<T>(L_out),
-                                mutable_data<T>(R_out), nullptr},
+    kronla::kron_power_step<T>({product(batch, 0, batch.size()), samples, m, n, G_in.const_data_ptr(), gradient_type(G),
+                                data<T>(L_in), data<T>(R_in), mutable_data<T>(L_out), mutable_data<T>(R_out), nullptr},
                                torch_threads());
   });
   return {L_out, R_out};

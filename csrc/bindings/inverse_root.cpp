@@ -25,8 +25,15 @@ Roots run(const Tensors& As, const OptionalTensors& fallbacks, const std::vector
                     "kronla: a method that does not exist");
     const Shape shape = joined(batch, {n, n});
     alive.push_back(input(As[i], shape, type));
-    RootGroup<T> group{product(batch, 0, batch.size()), n, data<T>(alive.back()), nullptr,
-                       static_cast<RootMethod>(methods[i]), nullptr, nullptr, nullptr, nullptr};
+    RootGroup<T> group{product(batch, 0, batch.size()),
+                       n,
+                       data<T>(alive.back()),
+                       nullptr,
+                       static_cast<RootMethod>(methods[i]),
+                       nullptr,
+                       nullptr,
+                       nullptr,
+                       nullptr};
     if (fallbacks[i]) {
       alive.push_back(input(*fallbacks[i], shape, type));
       group.fallback = data<T>(alive.back());
@@ -45,16 +52,16 @@ Roots run(const Tensors& As, const OptionalTensors& fallbacks, const std::vector
   return roots;
 }
 
-std::tuple<Tensors, Tensors, Tensors, Tensors> foreach_inverse_root(
-    Tensors As, OptionalTensors fallbacks, std::vector<int64_t> methods, double p, int64_t r, int64_t s,
-    double damping, double relative_damping, double rtol, int64_t max_steps) {
+std::tuple<Tensors, Tensors, Tensors, Tensors> foreach_inverse_root(Tensors As, OptionalTensors fallbacks,
+                                                                    std::vector<int64_t> methods, double p, int64_t r,
+                                                                    int64_t s, double damping, double relative_damping,
+                                                                    double rtol, int64_t max_steps) {
   STD_TORCH_CHECK(As.size() == fallbacks.size() && As.size() == methods.size(), "kronla: lists of different lengths");
   Roots roots;
   if (!As.empty()) {
     const RootOptions options{p, r, s, damping, relative_damping, rtol, max_steps};
-    with_accumulator(As[0], [&](auto zero) {
-      roots = run<decltype(zero)>(As, fallbacks, methods, options, As[0].scalar_type());
-    });
+    with_accumulator(
+        As[0], [&](auto zero) { roots = run<decltype(zero)>(As, fallbacks, methods, options, As[0].scalar_type()); });
   }
   return {roots.X, roots.residual, roots.steps, roots.info};
 }
@@ -62,8 +69,8 @@ std::tuple<Tensors, Tensors, Tensors, Tensors> foreach_inverse_root(
 std::tuple<Tensor, Tensor, Tensor, Tensor> inverse_root(Tensor A, std::optional<Tensor> fallback, int64_t method,
                                                         double p, int64_t r, int64_t s, double damping,
                                                         double relative_damping, double rtol, int64_t max_steps) {
-  const auto [X, residual, steps, info] = foreach_inverse_root({A}, {fallback}, {method}, p, r, s, damping,
-                                                               relative_damping, rtol, max_steps);
+  const auto [X, residual, steps, info] =
+      foreach_inverse_root({A}, {fallback}, {method}, p, r, s, damping, relative_damping, rtol, max_steps);
   return {X[0], residual[0], steps[0], info[0]};
 }
 

@@ -65,8 +65,14 @@ Nearest start_at(const Tensor& L, const Tensor& R, const Shape& batch, int64_t m
 template <class T>
 NearestKronecker<T> kernel_view(const Nearest& result, const Shape& batch, int64_t m, int64_t n) {
   const auto& [L, R, sigma, cosine, info] = result;
-  return {product(batch, 0, batch.size()), m, n, mutable_data<T>(L), mutable_data<T>(R), mutable_data<T>(sigma),
-          mutable_data<T>(cosine), mutable_data<int32_t>(info)};
+  return {product(batch, 0, batch.size()),
+          m,
+          n,
+          mutable_data<T>(L),
+          mutable_data<T>(R),
+          mutable_data<T>(sigma),
+          mutable_data<T>(cosine),
+          mutable_data<int32_t>(info)};
 }
 
 Nearest nearest_kronecker(Tensor H, Tensor L, Tensor R, int64_t steps) {

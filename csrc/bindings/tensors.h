@@ -42,11 +42,16 @@ void with_accumulator(const Tensor& tensor, F&& f) {
 
 inline ScalarType gradient_type(const Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case TorchType::Double: return ScalarType::Float64;
-    case TorchType::Float: return ScalarType::Float32;
-    case TorchType::BFloat16: return ScalarType::BFloat16;
-    case TorchType::Half: return ScalarType::Float16;
-    default: STD_TORCH_CHECK(false, "kronla: a gradient must be float64, float32, bfloat16 or float16");
+    case TorchType::Double:
+      return ScalarType::Float64;
+    case TorchType::Float:
+      return ScalarType::Float32;
+    case TorchType::BFloat16:
+      return ScalarType::BFloat16;
+    case TorchType::Half:
+      return ScalarType::Float16;
+    default:
+      STD_TORCH_CHECK(false, "kronla: a gradient must be float64, float32, bfloat16 or float16");
   }
   return ScalarType::Float32;
 }

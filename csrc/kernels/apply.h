@@ -19,20 +19,20 @@ namespace kronla {
 
 template <class T>
 struct ModeFactor {
-  int64_t dim;       // which dimension of G
-  int64_t rows;      // its size in the result
-  const T* M;        // [batch, rows, cols], or [batch, cols, rows] if transposed; cols is G's size there
+  int64_t dim;   // which dimension of G
+  int64_t rows;  // its size in the result
+  const T* M;    // [batch, rows, cols], or [batch, cols, rows] if transposed; cols is G's size there
   bool transposed;
 };
 
 template <class T>
 struct ApplyGroup {
   int64_t batch;
-  std::vector<int64_t> dims;            // of one G
-  const void* G;                        // [batch, dims...]
+  std::vector<int64_t> dims;  // of one G
+  const void* G;              // [batch, dims...]
   ScalarType G_type;
-  std::vector<ModeFactor<T>> factors;   // in the order of multiplication; not empty, each dimension at most once
-  T* out;                               // [batch, result dims...]
+  std::vector<ModeFactor<T>> factors;  // in the order of multiplication; not empty, each dimension at most once
+  T* out;                              // [batch, result dims...]
 };
 
 template <class T>

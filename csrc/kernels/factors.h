@@ -25,10 +25,10 @@ namespace kronla {
 template <class T>
 struct FactorGroup {
   int64_t batch, outer, dim, inner;
-  T* F;              // [batch, dim, dim]
-  const void* G;     // [batch, outer, dim, inner]
+  T* F;           // [batch, dim, dim]
+  const void* G;  // [batch, outer, dim, inner]
   ScalarType G_type;
-  const T* W;        // [batch, w, w] with w = outer · inner, or nullptr
+  const T* W;  // [batch, w, w] with w = outer · inner, or nullptr
 };
 
 template <class T>
@@ -48,9 +48,9 @@ struct PowerStep {
   ScalarType G_type;
   const T* L;
   const T* R;
-  T* L_next;               // may be nullptr: then L is not read for it
-  T* R_next;               // may be nullptr
-  const double* scale;     // [batch], or nullptr for 1
+  T* L_next;            // may be nullptr: then L is not read for it
+  T* R_next;            // may be nullptr
+  const double* scale;  // [batch], or nullptr for 1
 };
 
 template <class T>

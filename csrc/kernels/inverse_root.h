@@ -28,11 +28,11 @@ namespace kronla {
 enum class RootMethod : int32_t { Eigh = 0, Polynomial = 1 };
 
 struct RootOptions {
-  double p;             // finite, > 0
-  int64_t r = 0, s = 0; // p = r/s for the polynomials; r = 0: there are none
+  double p;              // finite, > 0
+  int64_t r = 0, s = 0;  // p = r/s for the polynomials; r = 0: there are none
   double damping = 0.0, relative_damping = 0.0;
   double rtol = 0.1;
-  int64_t max_steps;    // of the polynomials
+  int64_t max_steps;  // of the polynomials
 };
 
 template <class T>
@@ -41,10 +41,10 @@ struct RootGroup {
   const T* A;         // [batch, n, n]
   const T* fallback;  // [batch, n, n] or nullptr
   RootMethod method;
-  T* X;               // [batch, n, n]
-  T* residual;        // [batch]
-  int32_t* steps;     // [batch]: polynomial steps; 1 for eigh; 0 without a root
-  int32_t* info;      // [batch]
+  T* X;            // [batch, n, n]
+  T* residual;     // [batch]
+  int32_t* steps;  // [batch]: polynomial steps; 1 for eigh; 0 without a root
+  int32_t* info;   // [batch]
 };
 
 // Whether there are polynomials for D^(-1/r).

@@ -3,11 +3,11 @@
     python inverse_root_schedules.py > inverse_root_schedules.h
 
 One chain of steps per root p. A step maps an interval [low, high] that holds the spectrum of M to the next one by
-m -> m q(m)^p; X picks up the factor q(M). The coefficients of q come from a linear program: with t = m^(1/p) q(m), linear
-in q, bounds on m q(m)^p are bounds on t. While the interval is wide the smallest eigenvalue is raised as far as possible,
-under the condition that everything above the cushion stays above it and everything stays below TOP; once low is near the
-cushion, q is the minimax approximation of m^(-1/p). A plain minimax step would throw eigenvalues from the top down to
-the lower end, and their accuracy is lost there (2e-4 instead of 1e-6 at a condition of 100).
+m -> m q(m)^p; X picks up the factor q(M). The coefficients of q come from a linear program: with t = m^(1/p) q(m),
+linear in q, bounds on m q(m)^p are bounds on t. While the interval is wide the smallest eigenvalue is raised as far as
+possible, under the condition that everything above the cushion stays above it and everything stays below TOP; once low
+is near the cushion, q is the minimax approximation of m^(-1/p). A plain minimax step would throw eigenvalues from the
+top down to the lower end, and their accuracy is lost there (2e-4 instead of 1e-6 at a condition of 100).
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ TOP = 1.98  # M must stay below 2: the identity is attracted from there, whateve
 LOWEST = 1e-17  # where the chains begin: beyond what float64 resolves
 NARROW = 1e-8  # a wider interval changes nothing in the coefficients: q is then led by its value at 0
 WIDTH = 2e-7  # of the last interval: float32 resolves no more; float64 takes one more step
-DESIGNS = {2: (4, 0.3), 3: (4, 0.4), 4: (4, 0.4), 6: (4, 0.4), 8: (4, 0.4)}  # p: degree of q, cushion; of those
-# tried (degrees 3 and 4, cushions 0.2 to 0.6) the fewest products at conditions of 1e3 to 1e7, the larger cushion on ties
+DESIGNS = {2: (4, 0.3), 3: (4, 0.4), 4: (4, 0.4), 6: (4, 0.4), 8: (4, 0.4)}  # p: degree of q, cushion
+# Of those tried (degrees 3 and 4, cushions 0.2 to 0.6) the fewest products at conditions of 1e3 to 1e7, the larger
+# cushion on ties.
 
 
 def grid(low: float, high: float, count: int) -> np.ndarray:
@@ -80,7 +81,7 @@ def chain(p: int) -> list[tuple[float, float, np.ndarray]]:
 
 
 def products(p: int, steps: int) -> int:
-    """Matrix products of that many steps: two to evaluate q, one for X (free in the first), q^p M (free in the last)."""
+    """Products of that many steps: two to evaluate q, one for X (free in the first), q^p M (free in the last)."""
     power = {2: 1, 3: 2, 4: 2, 6: 3, 8: 3}[p]
     return steps * (2 + 1 + power + 1) - 1 - (power + 1)
 

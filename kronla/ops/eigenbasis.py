@@ -37,7 +37,7 @@ class Orthonormal(NamedTuple):
     Q: Tensor
     """``[..., m, n]``, with orthonormal columns."""
     info: Tensor
-    """``[...]``, int32: 0 good, 2 rank-deficient (Q is some orthonormal completion), 3 a non-finite input (Q is NaN)."""
+    """``[...]``, int32: 0 good, 2 rank-deficient (Q is some orthonormal completion), 3 not finite (Q is NaN)."""
 
 
 def off_diagonal_ratio(A: Tensor, Q: Tensor) -> Tensor:
@@ -110,7 +110,8 @@ def update_eigenbasis(
         NotImplementedError: a method that does not exist; complex or sparse tensors, or a device without kernels.
 
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
-    no synchronisation; not differentiable. Accuracy: orthogonal to 5e-6 √n in float32 (``tests/ops/test_eigenbasis.py``).
+    no synchronisation; not differentiable. Accuracy: orthogonal to 5e-6 √n in float32
+    (``tests/ops/test_eigenbasis.py``).
     Cost: a step and its criterion take about 4 products; workspace per thread 5 n² elements and 4 n² doubles.
 
     Example:
@@ -120,7 +121,9 @@ def update_eigenbasis(
     """
     A, Q = _checked("A", A, "Q", Q)
     tol, max_steps = _options(tol, max_steps, method)
-    return Eigenbasis(*_ops.update_eigenbasis(A, Q, policy.basis_method(method, A.shape[-1], max_steps), tol, max_steps))
+    return Eigenbasis(
+        *_ops.update_eigenbasis(A, Q, policy.basis_method(method, A.shape[-1], max_steps), tol, max_steps)
+    )
 
 
 def foreach_update_eigenbasis(
@@ -147,9 +150,7 @@ def foreach_update_eigenbasis(
     matrices, bases = checks.sequence("As", As), checks.sequence("Qs", Qs)
     checks.same_length(As=matrices, Qs=bases)
     tol, max_steps = _options(tol, max_steps, method)
-    pairs = [
-        _checked(f"As[{i}]", A, f"Qs[{i}]", Q) for i, (A, Q) in enumerate(zip(matrices, bases, strict=True))
-    ]
+    pairs = [_checked(f"As[{i}]", A, f"Qs[{i}]", Q) for i, (A, Q) in enumerate(zip(matrices, bases, strict=True))]
     checks.together([(f"As[{i}]", A) for i, (A, _) in enumerate(pairs)])
     if not pairs:
         return []
@@ -238,7 +239,8 @@ def orthonormalize(S: Tensor) -> Orthonormal:
         NotImplementedError: complex or sparse tensors, or a device without kernels.
 
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
-    no synchronisation; not differentiable. Accuracy: orthogonal to 5e-6 √n in float32 (``tests/ops/test_eigenbasis.py``).
+    no synchronisation; not differentiable. Accuracy: orthogonal to 5e-6 √n in float32
+    (``tests/ops/test_eigenbasis.py``).
     Cost: a product in float64; workspace per thread 3 m n + 2 n² doubles.
 
     Equivalent to::

@@ -76,8 +76,9 @@ void apply_one(const ApplyGroup<T>& group, int64_t index, Scratch& scratch) {
 
 template <class T>
 void apply_modes(const std::vector<ApplyGroup<T>>& groups, const Parallel& parallel) {
-  for_each_matrix(parallel, groups, flops<T>,
-                  [](const ApplyGroup<T>& group, int64_t index, Scratch& scratch) { apply_one(group, index, scratch); });
+  for_each_matrix(parallel, groups, flops<T>, [](const ApplyGroup<T>& group, int64_t index, Scratch& scratch) {
+    apply_one(group, index, scratch);
+  });
 }
 
 template <class T>

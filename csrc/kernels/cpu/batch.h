@@ -61,8 +61,7 @@ template <class Group, class Cost, class Body>
 void for_each_matrix(const Parallel& parallel, const std::vector<Group>& groups, Cost&& cost, Body&& body) {
   std::vector<size_t> order(groups.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return cost(groups[a]) > cost(groups[b]); });
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return cost(groups[a]) > cost(groups[b]); });
   std::vector<int64_t> first(groups.size() + 1, 0);  // of each group in that order: its first piece
   for (size_t k = 0; k < order.size(); ++k) first[k + 1] = first[k] + groups[order[k]].batch;
   for_each(parallel, first.back(), [&](int64_t i, Scratch& scratch) {

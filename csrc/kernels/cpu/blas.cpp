@@ -44,65 +44,65 @@ std::string core_name() { return scipy_openblas_get_corename(); }
 
 // One definition for both types: T, and the letter by which BLAS and LAPACK call it. A row-major lower triangle is a
 // column-major upper one: LAPACK's "U".
-#define KRONLA_DEFINE(T, s)                                                                                         \
-  template <>                                                                                                       \
-  void gemm<T>(Op a, Op b, int64_t m, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B,           \
-               int64_t ldb, T beta, T* C, int64_t ldc) {                                                            \
-    if (m == 0 || n == 0) return;                                                                                   \
-    scipy_cblas_##s##gemm(CblasRowMajor, transpose(a), transpose(b), narrow(m), narrow(n), narrow(k), alpha, A,     \
-                          narrow(lda), B, narrow(ldb), beta, C, narrow(ldc));                                       \
-  }                                                                                                                 \
-  template <>                                                                                                       \
-  void gemmt<T>(Op a, Op b, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb,        \
-                T beta, T* C, int64_t ldc) {                                                                        \
-    if (n == 0) return;                                                                                             \
-    scipy_cblas_##s##gemmt(CblasRowMajor, CblasLower, transpose(a), transpose(b), narrow(n), narrow(k), alpha, A,   \
-                           narrow(lda), B, narrow(ldb), beta, C, narrow(ldc));                                      \
-  }                                                                                                                 \
-  template <>                                                                                                       \
-  void syrk<T>(Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C, int64_t ldc) {           \
-    if (n == 0) return;                                                                                             \
-    scipy_cblas_##s##syrk(CblasRowMajor, CblasLower, transpose(a), narrow(n), narrow(k), alpha, A, narrow(lda),     \
-                          beta, C, narrow(ldc));                                                                    \
-  }                                                                                                                 \
-  template <>                                                                                                       \
-  bool cholesky<T>(int64_t n, T* A, int64_t lda) {                                                                  \
-    if (n == 0) return true;                                                                                        \
-    const int size = narrow(n), stride = narrow(lda);                                                               \
-    int info = 0;                                                                                                   \
-    scipy_##s##potrf_("U", &size, A, &stride, &info, 1);                                                            \
-    return info == 0;                                                                                               \
-  }                                                                                                                 \
-  template <>                                                                                                       \
-  void solve_right_transposed<T>(int64_t m, int64_t n, const T* L, int64_t ldl, T* B, int64_t ldb) {                \
-    if (m == 0 || n == 0) return;                                                                                   \
-    scipy_cblas_##s##trsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, narrow(m), narrow(n),    \
-                          T(1), L, narrow(ldl), B, narrow(ldb));                                                    \
-  }                                                                                                                 \
-  template <>                                                                                                       \
-  bool eigh<T>(int64_t n, T* A, T* w, Scratch& scratch) {                                                           \
-    if (n == 0) return true;                                                                                        \
-    const int size = narrow(n);                                                                                     \
-    const int lwork = narrow(1 + 6 * n + 2 * n * n), liwork = narrow(3 + 5 * n); /* LAPACK's own minima */          \
-    int info = 0;                                                                                                   \
-    scipy_##s##syevd_("V", "U", &size, A, &size, w, scratch.take<T>(lwork), &lwork, scratch.take<int>(liwork),      \
-                      &liwork, &info, 1, 1);                                                                        \
-    return info == 0;                                                                                               \
-  }                                                                                                                 \
-  template <>                                                                                                       \
-  void householder_qr<T>(int64_t m, int64_t n, T* A, T* signs, T* diagonal, Scratch& scratch) {                     \
-    if (n == 0) return;                                                                                             \
-    const int rows = narrow(m), cols = narrow(n), lwork = narrow(32 * n); /* panels of 32 columns */                \
-    int info = 0;                                                                                                   \
-    T* tau = scratch.take<T>(n);                                                                                    \
-    T* work = scratch.take<T>(lwork);                                                                               \
-    scipy_##s##geqrf_(&rows, &cols, A, &rows, tau, work, &lwork, &info);                                            \
-    for (int64_t j = 0; j < n; ++j) {                                                                               \
-      const T r = A[j * m + j];                                                                                     \
-      signs[j] = r < T(0) ? T(-1) : T(1);                                                                           \
-      diagonal[j] = std::abs(r);                                                                                    \
-    }                                                                                                               \
-    scipy_##s##orgqr_(&rows, &cols, &cols, A, &rows, tau, work, &lwork, &info);                                     \
+#define KRONLA_DEFINE(T, s)                                                                                            \
+  template <>                                                                                                          \
+  void gemm<T>(Op a, Op b, int64_t m, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb, \
+               T beta, T* C, int64_t ldc) {                                                                            \
+    if (m == 0 || n == 0) return;                                                                                      \
+    scipy_cblas_##s##gemm(CblasRowMajor, transpose(a), transpose(b), narrow(m), narrow(n), narrow(k), alpha, A,        \
+                          narrow(lda), B, narrow(ldb), beta, C, narrow(ldc));                                          \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  void gemmt<T>(Op a, Op b, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb, T beta,   \
+                T* C, int64_t ldc) {                                                                                   \
+    if (n == 0) return;                                                                                                \
+    scipy_cblas_##s##gemmt(CblasRowMajor, CblasLower, transpose(a), transpose(b), narrow(n), narrow(k), alpha, A,      \
+                           narrow(lda), B, narrow(ldb), beta, C, narrow(ldc));                                         \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  void syrk<T>(Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C, int64_t ldc) {              \
+    if (n == 0) return;                                                                                                \
+    scipy_cblas_##s##syrk(CblasRowMajor, CblasLower, transpose(a), narrow(n), narrow(k), alpha, A, narrow(lda), beta,  \
+                          C, narrow(ldc));                                                                             \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  bool cholesky<T>(int64_t n, T* A, int64_t lda) {                                                                     \
+    if (n == 0) return true;                                                                                           \
+    const int size = narrow(n), stride = narrow(lda);                                                                  \
+    int info = 0;                                                                                                      \
+    scipy_##s##potrf_("U", &size, A, &stride, &info, 1);                                                               \
+    return info == 0;                                                                                                  \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  void solve_right_transposed<T>(int64_t m, int64_t n, const T* L, int64_t ldl, T* B, int64_t ldb) {                   \
+    if (m == 0 || n == 0) return;                                                                                      \
+    scipy_cblas_##s##trsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, narrow(m), narrow(n), T(1), \
+                          L, narrow(ldl), B, narrow(ldb));                                                             \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  bool eigh<T>(int64_t n, T* A, T* w, Scratch& scratch) {                                                              \
+    if (n == 0) return true;                                                                                           \
+    const int size = narrow(n);                                                                                        \
+    const int lwork = narrow(1 + 6 * n + 2 * n * n), liwork = narrow(3 + 5 * n); /* LAPACK's own minima */             \
+    int info = 0;                                                                                                      \
+    scipy_##s##syevd_("V", "U", &size, A, &size, w, scratch.take<T>(lwork), &lwork, scratch.take<int>(liwork),         \
+                      &liwork, &info, 1, 1);                                                                           \
+    return info == 0;                                                                                                  \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  void householder_qr<T>(int64_t m, int64_t n, T* A, T* signs, T* diagonal, Scratch& scratch) {                        \
+    if (n == 0) return;                                                                                                \
+    const int rows = narrow(m), cols = narrow(n), lwork = narrow(32 * n); /* panels of 32 columns */                   \
+    int info = 0;                                                                                                      \
+    T* tau = scratch.take<T>(n);                                                                                       \
+    T* work = scratch.take<T>(lwork);                                                                                  \
+    scipy_##s##geqrf_(&rows, &cols, A, &rows, tau, work, &lwork, &info);                                               \
+    for (int64_t j = 0; j < n; ++j) {                                                                                  \
+      const T r = A[j * m + j];                                                                                        \
+      signs[j] = r < T(0) ? T(-1) : T(1);                                                                              \
+      diagonal[j] = std::abs(r);                                                                                       \
+    }                                                                                                                  \
+    scipy_##s##orgqr_(&rows, &cols, &cols, A, &rows, tau, work, &lwork, &info);                                        \
   }
 
 KRONLA_DEFINE(float, s)

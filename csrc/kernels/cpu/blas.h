@@ -25,8 +25,8 @@ void gemm(Op a, Op b, int64_t m, int64_t n, int64_t k, T alpha, const T* A, int6
 
 // The lower triangle of C[n,n] ← alpha op(A) op(B) + beta C, for a product that is symmetric.
 template <class T>
-void gemmt(Op a, Op b, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb, T beta,
-           T* C, int64_t ldc);
+void gemmt(Op a, Op b, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb, T beta, T* C,
+           int64_t ldc);
 
 // The lower triangle of C[n,n] ← alpha op(A) op(A)ᵀ + beta C.
 template <class T>

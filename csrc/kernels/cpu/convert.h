@@ -42,10 +42,12 @@ void convert(ScalarType type, const void* source, int64_t count, T* target) {
       for (int64_t i = 0; i < count; ++i) target[i] = static_cast<T>(static_cast<const float*>(source)[i]);
       break;
     case ScalarType::BFloat16:
-      for (int64_t i = 0; i < count; ++i) target[i] = static_cast<T>(from_bfloat16(static_cast<const uint16_t*>(source)[i]));
+      for (int64_t i = 0; i < count; ++i)
+        target[i] = static_cast<T>(from_bfloat16(static_cast<const uint16_t*>(source)[i]));
       break;
     case ScalarType::Float16:
-      for (int64_t i = 0; i < count; ++i) target[i] = static_cast<T>(from_float16(static_cast<const uint16_t*>(source)[i]));
+      for (int64_t i = 0; i < count; ++i)
+        target[i] = static_cast<T>(from_float16(static_cast<const uint16_t*>(source)[i]));
       break;
   }
 }

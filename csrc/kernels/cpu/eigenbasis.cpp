@@ -37,8 +37,13 @@ struct Basis {
   double ratio = std::numeric_limits<double>::infinity();
 
   Basis(int64_t size, const T* source, T* basis, Scratch& scratch)
-      : n(size), A(scratch.take<T>(n * n)), Q(basis), product(scratch.take<T>(n * n)), B(scratch.take<T>(n * n)),
-        room(scratch.take<T>(n * n)), quotients(scratch.take<double>(n)) {
+      : n(size),
+        A(scratch.take<T>(n * n)),
+        Q(basis),
+        product(scratch.take<T>(n * n)),
+        B(scratch.take<T>(n * n)),
+        room(scratch.take<T>(n * n)),
+        quotients(scratch.take<double>(n)) {
     scale = power_of_two_scale(largest_magnitude(n * n, source));
     for (int64_t i = 0; i < n; ++i)
       for (int64_t j = 0; j <= i; ++j) A[i * n + j] = static_cast<T>(static_cast<double>(source[i * n + j]) * scale);
@@ -86,8 +91,7 @@ void qr_step(Basis<T>& basis, Scratch& scratch) {
   const T mu = static_cast<T>(static_cast<double>(n) * unit_roundoff<T>() * basis.norm);
   T* S = basis.room;
   for (int64_t i = 0; i < n; ++i)
-    for (int64_t k = 0; k < n; ++k)
-      S[i * n + k] = basis.product[i * n + order[k]] + mu * basis.Q[i * n + order[k]];
+    for (int64_t k = 0; k < n; ++k) S[i * n + k] = basis.product[i * n + order[k]] + mu * basis.Q[i * n + order[k]];
   orthonormalize_columns(n, n, S, S, scratch);
   scatter_columns(n, order, S, basis.Q);
 }

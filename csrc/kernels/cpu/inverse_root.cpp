@@ -15,7 +15,7 @@ namespace {
 
 using blas::Op;
 
-constexpr int64_t kExactResidual = 64;   // up to here the residual is formed, above it is estimated
+constexpr int64_t kExactResidual = 64;  // up to here the residual is formed, above it is estimated
 constexpr int64_t kResidualVectors = 32;
 
 // Fixed signs: a bit of the splitmix64 hash of the position.

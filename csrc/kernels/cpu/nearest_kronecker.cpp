@@ -180,7 +180,8 @@ void nearest_kronecker(const NearestKronecker<T>& result, const T* H, int64_t st
         double sigma = 0.0, squares = 0.0;
         for (int64_t i = 0; i < m; ++i) {
           for (int64_t k = 0; k <= i; ++k)
-            sigma += (k < i ? 2.0 : 1.0) * L_sum[i * m + k] * scale[b] * static_cast<double>(result.L[(b * m + i) * m + k]);
+            sigma +=
+                (k < i ? 2.0 : 1.0) * L_sum[i * m + k] * scale[b] * static_cast<double>(result.L[(b * m + i) * m + k]);
           squares += row_squares[b * m + i];
         }
         return finish(result, b, sigma, std::sqrt(squares), scale[b]);
@@ -195,8 +196,7 @@ void nearest_kronecker(const NearestKronecker<T>& result, const T* H, int64_t st
       for (int64_t i = 0; i < m; ++i)
         for (int64_t c = 0; c < n * n; ++c) R_sum[c] += static_cast<double>(R_parts[(b * m + i) * n * n + c]);
       for (int64_t j = 0; j < n; ++j)
-        for (int64_t k = 0; k <= j; ++k)
-          R_new[j * n + k] = static_cast<T>(0.5 * (R_sum[j * n + k] + R_sum[k * n + j]));
+        for (int64_t k = 0; k <= j; ++k) R_new[j * n + k] = static_cast<T>(0.5 * (R_sum[j * n + k] + R_sum[k * n + j]));
       mirror_lower(n, R_new);
       accept(result, b, L_new, R_new);
     });

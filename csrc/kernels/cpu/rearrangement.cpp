@@ -75,8 +75,7 @@ template void unrearrange<double>(int64_t, int64_t, int64_t, const double*, doub
 template void rearranged_matvec<float>(int64_t, int64_t, int64_t, const float*, const float*, float*, const Parallel&);
 template void rearranged_matvec<double>(int64_t, int64_t, int64_t, const double*, const double*, double*,
                                         const Parallel&);
-template void rearranged_rmatvec<float>(int64_t, int64_t, int64_t, const float*, const float*, float*,
-                                        const Parallel&);
+template void rearranged_rmatvec<float>(int64_t, int64_t, int64_t, const float*, const float*, float*, const Parallel&);
 template void rearranged_rmatvec<double>(int64_t, int64_t, int64_t, const double*, const double*, double*,
                                          const Parallel&);
 

@@ -28,12 +28,18 @@ struct Chain {
 
 Chain chain_of(int64_t r) {
   switch (r) {
-    case 2: return {kRootSteps2, std::size(kRootSteps2)};
-    case 3: return {kRootSteps3, std::size(kRootSteps3)};
-    case 4: return {kRootSteps4, std::size(kRootSteps4)};
-    case 6: return {kRootSteps6, std::size(kRootSteps6)};
-    case 8: return {kRootSteps8, std::size(kRootSteps8)};
-    default: return {};
+    case 2:
+      return {kRootSteps2, std::size(kRootSteps2)};
+    case 3:
+      return {kRootSteps3, std::size(kRootSteps3)};
+    case 4:
+      return {kRootSteps4, std::size(kRootSteps4)};
+    case 6:
+      return {kRootSteps6, std::size(kRootSteps6)};
+    case 8:
+      return {kRootSteps8, std::size(kRootSteps8)};
+    default:
+      return {};
   }
 }
 
@@ -55,8 +61,11 @@ struct Iterates {
   bool started = false;  // X is the identity until the first step
 
   Iterates(int64_t n, Scratch& scratch)
-      : M(scratch.take<T>(n * n)), X(scratch.take<T>(n * n)), q(scratch.take<T>(n * n)),
-        room(scratch.take<T>(n * n)), other(scratch.take<T>(n * n)) {}
+      : M(scratch.take<T>(n * n)),
+        X(scratch.take<T>(n * n)),
+        q(scratch.take<T>(n * n)),
+        room(scratch.take<T>(n * n)),
+        other(scratch.take<T>(n * n)) {}
 };
 
 // q ← Σ_k c_k T_k(T1), T1 = (2/high) M − I, by two products: T2 = 2 T1² − I, T3 = 2 T2 T1 − T1, T4 = 2 T2² − I, so
