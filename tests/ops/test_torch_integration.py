@@ -1,0 +1,141 @@
+"""The ops as torch sees them: registered with fake kernels, traceable, never differentiable."""
+
+import inspect
+from fractions import Fraction
+
+import pytest
+import torch
+from cases import CASES, FOREACH_CASES, foreach, tensors
+from compare import assert_same_bits
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import kronla
+
+
+class Recorder(TorchDispatchMode):
+    """Keeps each call of an op of kronla, with its arguments as they were before."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func.namespace == "kronla":
+            self.calls.append((func, *pytree.tree_map_only(torch.Tensor, torch.clone, (args, kwargs))))
+        return func(*args, **kwargs)
+
+
+def all_calls(**options):
+    """A call for every case, and a ``foreach_*`` call for those that have one."""
+    singles = [(case.label, case.call(batch=(2,), **options)) for case in CASES]
+    lists = [
+        (f"foreach_{case.label}", foreach(case, [case.call(5, 3, **options), case.call(batch=(2,), **options)]))
+        for case in FOREACH_CASES
+    ]
+    return singles + lists
+
+
+every_call = pytest.mark.parametrize("call", [pytest.param(call, id=label) for label, call in all_calls()])
+
+
+def test_the_table_has_every_op():
+    names = {call.name for _, call in all_calls()}
+    public = {name for name in vars(kronla) if inspect.isfunction(getattr(kronla, name))}
+    assert names == public
+    assert len(names) == 23
+
+
+@every_call
+def test_opcheck(call):
+    """What the public function calls is ``torch.ops.kronla.<its name>``, and torch finds no fault in it."""
+    with Recorder() as recorder:
+        call.clone().run()
+    assert [func.__name__.split(".")[0] for func, *_ in recorder.calls] == [call.name]
+    for func, args, kwargs in recorder.calls:
+        torch.library.opcheck(func, args, kwargs)
+
+
+def compiled(name):
+    """The op under torch.compile; those of its arguments that are no tensors are constants."""
+
+    def call(*args, **kwargs):
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        where = [i for i, x in enumerate(leaves) if isinstance(x, torch.Tensor)]
+
+        def f(*inputs):
+            filled = list(leaves)
+            for i, x in zip(where, inputs, strict=True):
+                filled[i] = x
+            args, kwargs = pytree.tree_unflatten(filled, spec)
+            return getattr(kronla, name)(*args, **kwargs)
+
+        torch.compiler.reset()
+        return torch.compile(f, fullgraph=True, backend="aot_eager")(*(leaves[i] for i in where))
+
+    return call
+
+
+@every_call
+def test_compile(call):
+    assert_same_bits(call.clone().run(compiled(call.name)), call.clone().run())
+
+
+@pytest.mark.parametrize("p", [3, 1.5, Fraction(4, 3)])
+def test_compile_with_any_exponent(p):
+    A = torch.eye(3) * 2
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def f(A):
+        return kronla.inverse_root(A, p).X
+
+    assert_same_bits([f(A)], [kronla.inverse_root(A, p).X])
+
+
+def test_compile_with_dynamic_shapes():
+    torch.compiler.reset()
+
+    @torch.compile(fullgraph=True, backend="aot_eager", dynamic=True)
+    def f(L, R, G):
+        kronla.update_factors_(L, R, G, beta=0.5)
+        found = kronla.eigh(L + 0)
+        return kronla.kron_apply(found.Q.mT, G, R)
+
+    for m, n in ((3, 4), (6, 5), (9, 2)):
+        L, R, G = torch.eye(m), torch.eye(n), torch.randn(m, n)
+        eager = [x.clone() for x in (L, R)]
+        kronla.update_factors_(*eager, G, beta=0.5)
+        expected = kronla.kron_apply(kronla.eigh(eager[0]).Q.mT, G, eager[1])
+        assert_same_bits([f(L, R, G), L, R], [expected, *eager])
+
+
+@every_call
+def test_requires_grad(call):
+    """Inputs that require grad are detached; nothing that comes back requires it."""
+    inputs = call.map(lambda x: x.clone().requires_grad_())
+    writes = tensors(inputs.args) if call.in_place else []
+    outputs = inputs.run()
+    assert_same_bits(outputs, call.clone().run())
+    assert not any(x.requires_grad for x in outputs if not any(x is y for y in writes))
+
+
+def test_inside_autograd():
+    """An op on a gradient, in a hook and under grad mode, does not enter the graph."""
+    W = torch.randn(4, 3, requires_grad=True)
+    (W.square().sum()).backward()
+    L = torch.zeros(4, 4)
+    kronla.update_factors_(L, None, W.grad * W, beta=0.0)
+    assert L.grad_fn is None and not L.requires_grad
+
+
+@every_call
+def test_results_share_no_memory(call):
+    """No result is a view of an input or of another result."""
+    inputs = {x.untyped_storage().data_ptr() for x in tensors((call.args, call.kwargs)) if x.numel()}
+    if call.in_place:
+        pytest.skip("in place")
+    outputs = [x for x in call.run() if x.numel()]
+    storages = [x.untyped_storage().data_ptr() for x in outputs]
+    assert len(set(storages)) == len(storages)
+    assert not inputs & set(storages)
