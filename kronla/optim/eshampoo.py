@@ -1,0 +1,118 @@
+"""EShampoo: Adam in the eigenbasis of Shampoo's factors, with a basis that is refreshed when it has to be."""
+
+from typing import Any
+
+from torch.optim.optimizer import ParamsT
+
+from kronla.optim.bases import Refresh, refresh_bases_, start_bases
+from kronla.optim.factors import update_factors_
+from kronla.optim.optimizer import KroneckerOptimizer, descend_, is_due
+from kronla.optim.rotated import rotated_adam_directions
+from kronla.optim.tensors import Block
+
+
+class EShampoo(KroneckerOptimizer):
+    r"""Eigenvalue-corrected Shampoo, whose bases follow their factors to a tolerance.
+
+    For each block G (m×n) of a parameter W at step t::
+
+        L ← β_f L + (1−β_f) GGᵀ,  R ← β_f R + (1−β_f) GᵀG
+        at t = 1:  Q_L, Q_R = eigenvectors of L, R (eigh), and no more
+        every update_every steps after it, for each factor by itself:
+            while ‖offdiag(QᵀLQ)‖_F > tol · ‖L‖_F, at most max_steps times: a step of Q towards L's eigenbasis
+        M ← β₁M + (1−β₁)G,  M̃ = Q_Lᵀ M Q_R
+        D ← β₂D + (1−β₂)(Q_LᵀGQ_R)²
+        W ← (1 − lr · weight_decay) W − lr · Q_L (M̂̃ / (√D̂ + ε)) Q_Rᵀ      (M̂̃ and D̂ are without bias)
+
+    Source: Eschenhagen et al. 2025, "Purifying Shampoo" (arXiv 2506.03595): the corrected eigenvalues D, which make
+    grafting needless, and the criterion of the refresh. Columns of Q keep their order and signs in a refresh, so D
+    stays valid. Parameters without factors (vectors, scalars) take the same step with Q = I, which is Adam's, from
+    t = 1 on.
+
+    Step 1 makes the bases of the others and does not move them, as in SOAP: seen in a basis made from the same
+    gradient, most of Q_LᵀGQ_R is rounding noise. Adam would scale it up to full steps; and D, once begun with it,
+    is so far from the next gradients that in the first steps single entries of M̂̃/√D̂ reach hundreds.
+
+    Args:
+        params: parameters, named parameters, or groups of them with settings of their own.
+        lr: learning rate η.
+        betas: β₁ of the momentum M, β₂ of the corrected eigenvalues D.
+        eps: ε, added to √D̂.
+        weight_decay: decoupled (AdamW's), times lr.
+        factor_beta: β_f of the factors; None means ``betas[1]``.
+        update_every: steps between looks at the criterion.
+        tol: τ in [0, 1], the off-diagonal ratio that is good enough; 0 always takes ``max_steps`` steps.
+        max_steps: the most steps of one refresh (I in the paper); 0 keeps the first basis.
+        method: ``"auto"``, ``"rotation"``, ``"qr"`` or ``"eigh"``, as in :func:`kronla.update_eigenbasis`.
+        max_dim: the largest side of a block; larger parameters are cut.
+        maximize: climb instead of descend.
+        foreach: False gives each parameter calls of its own, with the same bits; None and True share them.
+
+    State of a parameter: ``step`` (int), ``momentum`` M and ``second_moment`` D (its shape; D in the basis), and of
+    block b and mode i (0 rows, 1 columns) ``factor.b.i`` and ``basis.b.i``; float64 beside float64 parameters, else
+    float32.
+
+    A basis whose refresh fails (``info`` ≥ 2) is kept. A gradient that is not finite counts as zero. A step makes
+    one ``foreach_update_factors_``, one ``foreach_update_eigenbasis`` and two ``foreach_kron_apply`` for the whole
+    model; groups that differ in the settings of an op add one call each.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(8, 3)
+        >>> optimizer = EShampoo(model.parameters(), lr=0.01, tol=0.05)
+        >>> for _ in range(20):
+        ...     optimizer.zero_grad()
+        ...     loss = model(torch.eye(8)).square().mean()
+        ...     loss.backward()
+        ...     optimizer.step()
+        >>> bool(model(torch.eye(8)).square().mean() < loss)
+        True
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        *,
+        factor_beta: float | None = None,
+        update_every: int = 1,
+        tol: float = 0.1,
+        max_steps: int = 1,
+        method: str = "auto",
+        max_dim: int = 1024,
+        maximize: bool = False,
+        foreach: bool | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "factor_beta": factor_beta,
+            "update_every": update_every,
+            "tol": tol,
+            "max_steps": max_steps,
+            "method": method,
+            "max_dim": max_dim,
+            "maximize": maximize,
+            "foreach": foreach,
+        }
+        super().__init__(params, defaults)
+
+    def start_block(self, state: dict[str, Any], index: int, shape: tuple[int, int], **like: Any) -> None:
+        """Bases, at first the identity."""
+        start_bases(state, index, shape, **like)
+
+    def advance(self, blocks: list[Block]) -> None:
+        """One step of the formula above."""
+        update_factors_(blocks)
+        refresh_bases_((block for block in blocks if is_due(block)), _refresh)
+        moving = [block for block in blocks if block.step > 1 or not block.is_matrix]
+        descend_(moving, rotated_adam_directions(moving, [b.step - 1 if b.is_matrix else b.step for b in moving]))
+
+
+def _refresh(group: dict[str, Any]) -> Refresh:
+    return Refresh(float(group["tol"]), int(group["max_steps"]), group["method"])

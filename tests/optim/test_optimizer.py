@@ -1,0 +1,400 @@
+"""torch.optim's manners: groups, hooks, schedulers, closures, saving and loading, bad arguments, bad gradients."""
+
+import copy
+import inspect
+import io
+from collections import Counter
+
+import pytest
+import torch
+
+import kronla
+from kronla.optim import SOAP, EShampoo, Shampoo
+
+CLASSES = [Shampoo, EShampoo, SOAP]
+SHAPES = [(12, 9), (9,), (8, 3, 3, 3), (), (1, 4), (40, 5)]
+DTYPES = [torch.float32, torch.float64, torch.bfloat16]
+
+pytestmark = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+
+
+def parameters(dtype=torch.float32, shapes=SHAPES, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.nn.Parameter(torch.randn(shape, generator=generator).to(dtype)) for shape in shapes]
+
+
+def feed(params, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for p in params:
+        p.grad = torch.randn(p.shape, generator=generator).to(p.dtype)
+
+
+def advance(optimizer, params, steps):
+    for seed in steps:
+        feed(params, seed)
+        optimizer.step()
+
+
+def same(left, right):
+    return all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def saved(optimizer):
+    """What comes back from a file that is read with weights_only=True."""
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_loaded_state_continues_to_the_bit(cls, dtype):
+    params = parameters(dtype)
+    optimizer = cls(params, lr=0.02, update_every=3, max_dim=16)
+    advance(optimizer, params, range(5))
+    others = [torch.nn.Parameter(p.detach().clone()) for p in params]
+    other = cls(others, lr=1.0)
+    other.load_state_dict(saved(optimizer))
+    for p, q in zip(params, others, strict=True):
+        assert optimizer.state[p].keys() == other.state[q].keys()
+        for name, value in optimizer.state[p].items():
+            assert type(value) is type(other.state[q][name])
+            if isinstance(value, torch.Tensor):
+                assert value.dtype == other.state[q][name].dtype
+                assert value.data_ptr() != other.state[q][name].data_ptr()
+                assert torch.equal(value, other.state[q][name])
+    advance(optimizer, params, range(5, 12))
+    advance(other, others, range(5, 12))
+    assert same(params, others)
+
+
+def test_copies_and_pickles_continue_to_the_bit(cls):
+    params = parameters()
+    optimizer = cls(params)
+    advance(optimizer, params, range(3))
+    copied_params, copied = copy.deepcopy((params, optimizer))
+    advance(optimizer, params, range(3, 6))
+    advance(copied, copied_params, range(3, 6))
+    assert same(params, copied_params)
+
+
+def test_hooks_on_loading_are_heard(cls):
+    params = parameters()
+    optimizer = cls(params)
+    advance(optimizer, params, range(2))
+    state = optimizer.state_dict()
+    heard = []
+
+    def halve(_, arriving):
+        arriving["state"] = {i: {**s, "momentum": s["momentum"] / 2} for i, s in arriving["state"].items()}
+        return arriving
+
+    optimizer.register_load_state_dict_pre_hook(halve)
+    optimizer.register_load_state_dict_post_hook(lambda o: heard.append(o.state[params[0]]["momentum"].clone()))
+    before = state["state"][0]["momentum"].clone()
+    optimizer.load_state_dict(state)
+    assert torch.equal(heard[0], before / 2)
+
+
+def test_state_has_known_keys_and_plain_values(cls):
+    params = parameters()
+    optimizer = cls(params, max_dim=32)
+    advance(optimizer, params, range(2))
+    kept = "root" if cls is Shampoo else "basis"
+    names = {"step", "momentum", "second_moment"}
+    one_block = names | {f"{kind}.0.{mode}" for kind in ("factor", kept) for mode in (0, 1)}
+    two_blocks = one_block | {f"{kind}.1.{mode}" for kind in ("factor", kept) for mode in (0, 1)}
+    expected = [one_block, names, one_block, names, one_block, two_blocks]
+    assert [set(optimizer.state[p]) for p in params] == expected
+    for value in (value for p in params for value in optimizer.state[p].values()):
+        assert type(value) is int or (type(value) is torch.Tensor and not value.requires_grad)
+
+
+def test_native_calls_do_not_grow_with_the_model(cls, monkeypatch):
+    calls = Counter()
+
+    def counted(name, original):
+        def call(*args, **kwargs):
+            calls[name] += 1
+            return original(*args, **kwargs)
+
+        return call
+
+    for name in [name for name in dir(kronla) if callable(getattr(kronla, name))]:
+        monkeypatch.setattr(kronla, name, counted(name, getattr(kronla, name)))
+    counts = []
+    for copies in (1, 6):
+        params = parameters(shapes=SHAPES * copies)
+        settings = {"update_every": 2}
+        # Groups that agree on what an op needs share its calls; lr and weight decay are no op's business.
+        optimizer = cls([{"params": params[::2]}, {"params": params[1::2], "lr": 1.0, "weight_decay": 0.1}], **settings)
+        advance(optimizer, params, [0])
+        calls.clear()
+        advance(optimizer, params, range(1, 5))
+        counts.append(dict(calls))
+    refresh = "foreach_inverse_root" if cls is Shampoo else "foreach_update_eigenbasis"
+    applied = 4 if cls is Shampoo else 8
+    assert counts[0] == counts[1] == {"foreach_update_factors_": 4, refresh: 2, "foreach_kron_apply": applied}
+
+
+def test_foreach_false_gives_the_same_bits(cls):
+    params, others = parameters(), parameters()
+    advance(cls(params, update_every=2), params, range(5))
+    advance(cls(others, update_every=2, foreach=False), others, range(5))
+    assert same(params, others)
+
+
+def test_groups_have_settings_of_their_own(cls):
+    params, alone = parameters(), parameters()
+    groups = [{"params": params[:2], "lr": 0.5}, {"params": params[2:], "betas": (0.5, 0.7), "update_every": 2}]
+    optimizer = cls(groups, lr=0.1)
+    first, second = cls(alone[:2], lr=0.5), cls(alone[2:], lr=0.1, betas=(0.5, 0.7), update_every=2)
+    for seed in range(4):
+        feed(params, seed)
+        feed(alone, seed)
+        optimizer.step()
+        first.step()
+        second.step()
+    assert same(params, alone)
+
+
+def test_groups_may_join_later(cls):
+    params, alone = parameters(), parameters()
+    optimizer = cls(params[:3])
+    advance(optimizer, params[:3], range(2))
+    optimizer.add_param_group({"params": params[3:]})
+    early, late = cls(alone[:3]), cls(alone[3:])
+    advance(early, alone[:3], range(2))
+    for seed in range(2, 6):
+        feed(params, seed)
+        feed(alone, seed)
+        optimizer.step()
+        early.step()
+        late.step()
+    assert same(params, alone)
+
+
+def test_weight_decay_is_decoupled(cls):
+    params, others = parameters(), parameters()
+    with_decay, without = cls(params, lr=0.1, weight_decay=0.5), cls(others, lr=0.1, weight_decay=0.0)
+    advance(with_decay, params, [0])
+    advance(without, others, [0])
+    for seed in (1, 2):
+        starts = [p.detach().clone() for p in params]
+        for p, q in zip(params, others, strict=True):
+            q.data.copy_(p.data)
+        advance(with_decay, params, [seed])
+        advance(without, others, [seed])
+        for p, q, start in zip(params, others, starts, strict=True):
+            torch.testing.assert_close(p.detach(), q.detach() - 0.1 * 0.5 * start, rtol=1e-5, atol=1e-5)
+
+
+def test_maximize_climbs(cls):
+    params, others = parameters(), parameters()
+    down, up = cls(params), cls(others, maximize=True)
+    for seed in range(4):
+        advance(down, params, [seed])
+        for p, q in zip(params, others, strict=True):
+            q.grad = -p.grad
+        up.step()
+    assert same(params, others)
+
+
+def test_closure_and_hooks_run(cls):
+    params = parameters()
+    optimizer = cls(params)
+    heard = []
+    optimizer.register_step_pre_hook(lambda *_: heard.append("before"))
+    optimizer.register_step_post_hook(lambda *_: heard.append("after"))
+
+    def closure():
+        optimizer.zero_grad()
+        heard.append("closure")
+        loss = sum(p.square().sum() for p in params)
+        loss.backward()
+        return loss
+
+    losses = [optimizer.step(closure).item() for _ in range(3)]
+    assert heard == ["before", "closure", "after"] * 3
+    assert losses[2] < losses[1]
+
+
+def test_schedulers_set_the_rate(cls):
+    params, others = parameters(), parameters()
+    optimizer, by_hand = cls(params, lr=0.4), cls(others, lr=0.4)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+    for seed in range(4):
+        advance(optimizer, params, [seed])
+        scheduler.step()
+        advance(by_hand, others, [seed])
+        by_hand.param_groups[0]["lr"] *= 0.5
+    assert optimizer.param_groups[0]["lr"] == 0.025
+    assert same(params, others)
+
+
+def test_a_tensor_rate_is_its_number(cls):
+    params, others = parameters(), parameters()
+    advance(cls(params, lr=torch.tensor(0.25)), params, range(3))
+    advance(cls(others, lr=0.25), others, range(3))
+    assert same(params, others)
+
+
+def test_parameters_without_gradient_rest(cls):
+    params = parameters()
+    optimizer = cls(params, lr=0.1, weight_decay=0.1)
+    feed(params, 0)
+    params[0].grad = None
+    start = params[0].detach().clone()
+    optimizer.step()
+    assert torch.equal(params[0], start) and not optimizer.state[params[0]]
+    assert optimizer.state[params[2]]["step"] == 1
+    advance(optimizer, params, [1, 2])
+    assert optimizer.state[params[0]]["step"] == 2 and optimizer.state[params[2]]["step"] == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_low_precision_parameters_have_float32_state(cls, dtype):
+    params = parameters(dtype)
+    exact = [torch.nn.Parameter(p.detach().float()) for p in params]
+    optimizer, reference = cls(params, lr=0.1), cls(exact, lr=0.1)
+    for seed in range(3):
+        feed(params, seed)
+        for p, q in zip(params, exact, strict=True):
+            q.grad = p.grad.float()
+            q.data.copy_(p.data)
+        optimizer.step()
+        reference.step()
+        for p, q in zip(params, exact, strict=True):
+            torch.testing.assert_close(p.float(), q, rtol=2**-7, atol=2**-7)
+    for p, q in zip(params, exact, strict=True):
+        for name, value in optimizer.state[p].items():
+            if name != "step":
+                assert value.dtype == torch.float32 and torch.equal(value, reference.state[q][name])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
+def test_a_bad_gradient_is_survived(cls, bad):
+    params = parameters()
+    optimizer = cls(params, lr=0.01, update_every=1)
+    advance(optimizer, params, range(3))
+    others = copy.deepcopy((params, optimizer))
+    feed(params, 3)
+    feed(others[0], 3)
+    params[0].grad[2, 3] = bad
+    params[1].grad[0] = bad
+    others[0][0].grad.zero_()
+    others[0][1].grad.zero_()
+    optimizer.step()
+    others[1].step()
+    assert same(params, others[0])  # as if those gradients had been zero, and nobody else noticed
+    advance(optimizer, params, range(4, 8))
+    kept = "root" if cls is Shampoo else "basis"
+    for p in params:
+        assert p.isfinite().all()
+        assert all(torch.as_tensor(value).isfinite().all() for value in optimizer.state[p].values())
+    assert not torch.equal(optimizer.state[params[0]][f"{kept}.0.0"], torch.eye(12))
+
+
+def test_a_bad_first_gradient_is_survived(cls):
+    params = parameters()
+    optimizer = cls(params, lr=0.01, update_every=1)
+    feed(params, 0)
+    params[0].grad[:] = float("nan")
+    optimizer.step()
+    advance(optimizer, params, range(1, 6))
+    assert all(p.isfinite().all() for p in params)
+    assert not torch.equal(params[0], parameters()[0])
+
+
+def test_zero_gradients_change_nothing(cls):
+    params = parameters()
+    optimizer = cls(params, weight_decay=0.0)
+    for _ in range(12):
+        for p in params:
+            p.grad = torch.zeros_like(p)
+        optimizer.step()
+    assert same(params, parameters())
+
+
+BAD = [
+    ({"lr": -1.0}, ValueError, "lr must be a finite number ≥ 0, but is -1.0"),
+    ({"lr": "fast"}, TypeError, "lr must be"),
+    ({"lr": float("nan")}, ValueError, "lr must be"),
+    ({"betas": (0.9, 1.0)}, ValueError, "betas must be a pair of numbers in"),
+    ({"betas": 0.9}, ValueError, "betas must be"),
+    ({"eps": -1e-8}, ValueError, "eps must be"),
+    ({"weight_decay": float("inf")}, ValueError, "weight_decay must be"),
+    ({"factor_beta": 1.5}, ValueError, "factor_beta must be None"),
+    ({"update_every": 0}, ValueError, "update_every must be a whole number ≥ 1, but is 0"),
+    ({"update_every": 2.5}, ValueError, "update_every must be"),
+    ({"max_dim": 0}, ValueError, "max_dim must be"),
+    ({"maximize": 1}, ValueError, "maximize must be True or False"),
+    ({"foreach": "yes"}, ValueError, "foreach must be"),
+]
+BAD_OF = {
+    Shampoo: [
+        ({"damping": -1.0}, ValueError, "damping must be"),
+        ({"relative_damping": float("nan")}, ValueError, "relative_damping must be"),
+        ({"exponent": 0.25}, ValueError, "exponent must be None"),
+        ({"exponent": "half"}, TypeError, "exponent must be"),
+        ({"grafting": "lamb"}, ValueError, "grafting must be one of \"adam\", None, but is 'lamb'"),
+    ],
+    EShampoo: [
+        ({"tol": 1.5}, ValueError, r"tol must be a number in \[0, 1\], but is 1.5"),
+        ({"tol": float("nan")}, ValueError, "tol must be"),
+        ({"max_steps": -1}, ValueError, "max_steps must be"),
+        ({"method": "jacobi"}, ValueError, "method must be one of"),
+    ],
+    SOAP: [],
+}
+
+
+def test_bad_settings_raise_one_clear_sentence(cls):
+    for settings, error, sentence in BAD + BAD_OF[cls]:
+        with pytest.raises(error, match=sentence) as caught:
+            cls(parameters(), **settings)
+        assert "\n" not in str(caught.value)
+        optimizer = cls(parameters())
+        with pytest.raises(error, match=sentence):
+            optimizer.add_param_group({"params": parameters(seed=1), **settings})
+        assert len(optimizer.param_groups) == 1
+
+
+def test_complex_and_sparse_are_refused(cls):
+    with pytest.raises(NotImplementedError, match=r"takes real parameters, but one is torch\.complex64"):
+        cls([torch.nn.Parameter(torch.zeros(3, 3, dtype=torch.complex64))])
+    embedding = torch.nn.Embedding(5, 3, sparse=True)
+    embedding(torch.tensor([1, 2])).sum().backward()
+    optimizer = cls(embedding.parameters())
+    with pytest.raises(NotImplementedError, match=r"takes dense gradients, but one has layout torch\.sparse_coo"):
+        optimizer.step()
+    assert not optimizer.state
+
+
+def test_cutting_anew_is_refused(cls):
+    params = parameters()
+    optimizer = cls(params)
+    advance(optimizer, params, [0])
+    optimizer.param_groups[0]["max_dim"] = 4
+    feed(params, 1)
+    with pytest.raises(ValueError, match="max_dim cannot change once a parameter has state"):
+        optimizer.step()
+
+
+def test_signatures_are_the_contracts(cls):
+    common = "lr betas eps weight_decay"
+    own = {
+        Shampoo: "factor_beta damping relative_damping exponent update_every grafting max_dim",
+        EShampoo: "factor_beta update_every tol max_steps method max_dim",
+        SOAP: "factor_beta update_every max_dim",
+    }[cls]
+    parameters_of = inspect.signature(cls).parameters
+    names = list(parameters_of)
+    assert names == ["params", *common.split(), *own.split(), "maximize", "foreach"]
+    assert all(parameters_of[name].kind is inspect.Parameter.KEYWORD_ONLY for name in names[5:])
+    defaults = {
+        Shampoo: [1e-3, (0.9, 0.999), 1e-8, 0.0, None, 1e-12, 0.0, None, 10, "adam", 1024, False, None],
+        EShampoo: [1e-3, (0.9, 0.999), 1e-8, 0.0, None, 1, 0.1, 1, "auto", 1024, False, None],
+        SOAP: [3e-3, (0.95, 0.95), 1e-8, 0.01, None, 10, 1024, False, None],
+    }[cls]
+    assert [parameters_of[name].default for name in names[1:]] == defaults

@@ -1,0 +1,274 @@
+"""SOAP and EShampoo against the papers' formulas, written out in plain float64 loops."""
+
+import math
+
+import pytest
+import torch
+
+import kronla
+from kronla.optim import SOAP, EShampoo
+
+# Square as matrices, so that the first factors have full rank and the eigenvectors are determined.
+SHAPES = [(6, 6), (5,), (6, 3, 2, 1), (), (9, 9)]
+STEPS = 9
+# Large enough that the rounding noise of float64 in a first basis does not count.
+EPS = 1e-3
+
+
+def gradients(shape, steps=STEPS, seed=0):
+    generator = torch.Generator().manual_seed(seed + sum(shape) + 17 * len(shape))
+    scale = torch.linspace(0.2, 2.0, max(shape, default=1), dtype=torch.float64)[: shape[-1] if shape else 1]
+    return [
+        torch.randn(shape, dtype=torch.float64, generator=generator) * scale.reshape(shape[-1:]) for _ in range(steps)
+    ]
+
+
+def qr_step(A, Q):
+    """One step of orthogonal iteration, descending inside, columns given back where their ranks were."""
+    order = (Q * (A @ Q)).sum(0).argsort(descending=True, stable=True)
+    S = (A @ Q)[:, order]
+    found = torch.empty_like(Q)
+    found[:, order] = torch.linalg.qr(S)[0]
+    return found
+
+
+def ratio(A, Q):
+    B = Q.T @ A @ Q
+    return (B - B.diag().diag()).norm() / A.norm()
+
+
+def adam(M, V, t, betas, eps):
+    return (M / (1 - betas[0] ** t)) / ((V / (1 - betas[1] ** t)).sqrt() + eps)
+
+
+def plain_soap(W, grads, *, lr, betas, eps, weight_decay, factor_beta, update_every):
+    """Vyas et al. 2024, Algorithms 3 and 4, with the first step of the authors' implementation."""
+    matrix = W.dim() == 2
+    M, V = torch.zeros_like(W), torch.zeros_like(W)
+    QL = QR = None
+    L, R = (torch.zeros(n, n, dtype=W.dtype) for n in (W.shape if matrix else (0, 0)))
+    for t, G in enumerate(grads):
+        if t > 0:
+            M = betas[0] * M + (1 - betas[0]) * G
+            rotated, M_ = (QL.T @ G @ QR, QL.T @ M @ QR) if matrix else (G, M)
+            V = betas[1] * V + (1 - betas[1]) * rotated**2
+            N = adam(M_, V, t, betas, eps)
+            W = (1 - lr * weight_decay) * W - lr * (QL @ N @ QR.T if matrix else N)
+        if matrix:
+            L = factor_beta * L + (1 - factor_beta) * G @ G.T
+            R = factor_beta * R + (1 - factor_beta) * G.T @ G
+            if t == 0:
+                QL, QR = torch.linalg.eigh(L)[1], torch.linalg.eigh(R)[1]
+            elif t % update_every == 0:
+                QL, QR = qr_step(L, QL), qr_step(R, QR)
+    return W
+
+
+def plain_eshampoo(W, grads, *, lr, betas, eps, weight_decay, factor_beta, update_every, tol, max_steps, counts=None):
+    """Eschenhagen et al. 2025: corrected eigenvalues, bases refreshed by QR where the criterion asks for it."""
+    matrix = W.dim() == 2
+    M, D = torch.zeros_like(W), torch.zeros_like(W)
+    factors = [torch.zeros(n, n, dtype=W.dtype) for n in (W.shape if matrix else ())]
+    bases = []
+    for t, G in enumerate(grads, start=1):
+        if matrix:
+            for A, product in zip(factors, (G @ G.T, G.T @ G), strict=True):
+                A.mul_(factor_beta).add_(product, alpha=1 - factor_beta)
+            if t == 1:
+                bases = [torch.linalg.eigh(A)[1] for A in factors]
+                continue
+            if (t - 1) % update_every == 0:
+                for i, A in enumerate(factors):
+                    for _ in range(max_steps):
+                        if ratio(A, bases[i]) > tol:
+                            bases[i] = qr_step(A, bases[i])
+                            if counts is not None:
+                                counts.append(t)
+        M = betas[0] * M + (1 - betas[0]) * G
+        QL, QR = bases if matrix else (None, None)
+        rotated, M_ = (QL.T @ G @ QR, QL.T @ M @ QR) if matrix else (G, M)
+        D = betas[1] * D + (1 - betas[1]) * rotated**2
+        N = adam(M_, D, t - 1 if matrix else t, betas, eps)
+        W = (1 - lr * weight_decay) * W - lr * (QL @ N @ QR.T if matrix else N)
+    return W
+
+
+def check(cls, plain, settings, **known):
+    settings = {"lr": 0.03, "eps": EPS, **settings}
+    starts = [torch.randn(shape, dtype=torch.float64) for shape in SHAPES]
+    grads_of = [gradients(shape) for shape in SHAPES]
+    params = [torch.nn.Parameter(start.clone()) for start in starts]
+    optimizer = cls(params, **settings)
+    for grads in zip(*grads_of, strict=True):
+        for p, grad in zip(params, grads, strict=True):
+            p.grad = grad
+        optimizer.step()
+    group = {name: optimizer.param_groups[0][name] for name in known["names"]}
+    group["factor_beta"] = group["betas"][1] if group["factor_beta"] is None else group["factor_beta"]
+    for shape, p, start, grads in zip(SHAPES, params, starts, grads_of, strict=True):
+        seen_as = (6, 6) if len(shape) == 4 else shape
+        expected = plain(start.reshape(seen_as), [g.reshape(seen_as) for g in grads], **group)
+        assert (expected - start.reshape(seen_as)).norm() > 1e-3
+        torch.testing.assert_close(p.detach(), expected.reshape(shape), rtol=1e-7, atol=1e-7)
+
+
+SOAP_NAMES = ("lr", "betas", "eps", "weight_decay", "factor_beta", "update_every")
+ESHAMPOO_NAMES = (*SOAP_NAMES, "tol", "max_steps")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"update_every": 2}, {"update_every": 1, "factor_beta": 0.8, "weight_decay": 0.3}, {"betas": (0.0, 0.9)}],
+    ids=["defaults", "every_second", "every_step", "no_momentum"],
+)
+def test_soap_takes_the_papers_steps(settings):
+    check(SOAP, plain_soap, settings, names=SOAP_NAMES)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "qr"},
+        {"method": "qr", "tol": 0.0, "update_every": 3, "weight_decay": 0.3},
+        {"method": "qr", "tol": 0.0, "max_steps": 0},
+        {"method": "qr", "tol": 0.05, "max_steps": 4, "betas": (0.9, 0.95)},
+        {"method": "qr", "tol": 1.0, "factor_beta": 0.5},
+    ],
+    ids=["defaults", "every_third", "first_basis_only", "several_steps", "never"],
+)
+def test_eshampoo_takes_the_papers_steps(settings):
+    check(EShampoo, plain_eshampoo, settings, names=ESHAMPOO_NAMES)
+
+
+def test_the_criterion_decides_when_a_basis_moves():
+    counts = []
+    known = {"lr": 0.1, "betas": (0.9, 0.9), "eps": EPS, "weight_decay": 0.0, "factor_beta": 0.9, "update_every": 1}
+    plain_eshampoo(torch.zeros(6, 6).double(), gradients((6, 6)), **known, tol=0.3, max_steps=1, counts=counts)
+    assert 0 < len(set(counts)) < STEPS - 1  # else the tests above would not see the criterion
+
+
+@pytest.mark.parametrize("method", ["auto", "rotation", "eigh"])
+def test_eshampoo_bases_diagonalise_their_factors(method):
+    p = torch.nn.Parameter(torch.zeros(12, 12))
+    optimizer = EShampoo([p], method=method, tol=0.05, max_steps=20, betas=(0.9, 0.95))
+    for grad in gradients((12, 12)):
+        p.grad = grad.float()
+        optimizer.step()
+        state = optimizer.state[p]
+        for mode in (0, 1):
+            A, Q = state[f"factor.0.{mode}"], state[f"basis.0.{mode}"]
+            assert ratio(A.double(), Q.double()) < 0.051
+            assert (Q.T @ Q - torch.eye(12)).norm() < 1e-5
+
+
+@pytest.mark.parametrize("cls", [SOAP, EShampoo])
+@pytest.mark.parametrize("shape", [(4, 11), (11, 4), (1, 6), (3, 2, 3, 3)])
+def test_rectangles_step_as_their_own_bases_say(cls, shape):
+    """Null directions leave the eigenvectors free: take the optimizer's own, and check the rest of the step."""
+    p = torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+    optimizer = cls([p], lr=0.1, eps=EPS, weight_decay=0.0, betas=(0.9, 0.95), update_every=2)
+    seen_as = shape if len(shape) == 2 else (3, 18)
+    M, D, used = torch.zeros(seen_as).double(), torch.zeros(seen_as).double(), 0
+    for t, G in enumerate(gradients(shape)):
+        before = p.detach().clone().reshape(seen_as)
+        bases = [optimizer.state[p].get(f"basis.0.{mode}") for mode in (0, 1)]
+        p.grad, G = G, G.reshape(seen_as)
+        optimizer.step()
+        if t == 0:
+            assert torch.equal(p.detach().reshape(seen_as), before)
+            continue
+        if cls is EShampoo:
+            bases = [optimizer.state[p][f"basis.0.{mode}"] for mode in (0, 1)]
+        used += 1
+        QL, QR = bases
+        assert (QL.T @ QL - torch.eye(seen_as[0])).norm() < 1e-12
+        assert (QR.T @ QR - torch.eye(seen_as[1])).norm() < 1e-12
+        M = 0.9 * M + 0.1 * G
+        D = 0.95 * D + 0.05 * (QL.T @ G @ QR) ** 2
+        step = QL @ adam(QL.T @ M @ QR, D, used, (0.9, 0.95), EPS) @ QR.T
+        torch.testing.assert_close(p.detach().reshape(seen_as), before - 0.1 * step, rtol=1e-9, atol=1e-10)
+
+
+def test_first_bases_are_exact():
+    p = torch.nn.Parameter(torch.zeros(8, 5))
+    optimizer = SOAP([p])
+    p.grad = gradients((8, 5))[0].float()
+    optimizer.step()
+    for mode in (0, 1):
+        A, Q = optimizer.state[p][f"factor.0.{mode}"], optimizer.state[p][f"basis.0.{mode}"]
+        assert ratio(A.double(), Q.double()) < 1e-6
+
+
+@pytest.mark.parametrize(("cls", "refreshes"), [(SOAP, [0, 3, 6]), (EShampoo, [0, 3, 6])])
+def test_bases_are_stale_between_refreshes(cls, refreshes):
+    p = torch.nn.Parameter(torch.zeros(6, 6))
+    optimizer = cls([p], update_every=3, **({"tol": 0.0} if cls is EShampoo else {}))
+    last, moved = torch.eye(6), []
+    for t, grad in enumerate(gradients((6, 6))):
+        p.grad = grad.float()
+        optimizer.step()
+        basis = optimizer.state[p]["basis.0.0"].clone()
+        if not torch.equal(basis, last):
+            moved.append(t)
+        last = basis
+    assert moved == refreshes
+
+
+def train(optimizer_of, steps=60, seed=0):
+    torch.manual_seed(seed)
+    inputs = torch.randn(256, 24) * torch.logspace(0, -2, 24)
+    targets = torch.tanh(inputs @ torch.randn(24, 5) * 3)
+    network = torch.nn.Sequential(torch.nn.Linear(24, 32), torch.nn.Tanh(), torch.nn.Linear(32, 5))
+    optimizer = optimizer_of(network.parameters())
+    losses = []
+    for step in range(steps):
+        optimizer.zero_grad()
+        batch = slice(64 * (step % 4), 64 * (step % 4) + 64)
+        (network(inputs[batch]) - targets[batch]).square().mean().backward()
+        optimizer.step()
+        losses.append((network(inputs) - targets).square().mean().item())
+    return losses
+
+
+@pytest.mark.parametrize("method", ["auto", "qr", "rotation"])
+@pytest.mark.parametrize("tol", [0.1, 0.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_eshampoo_refreshed_every_step_stays_finite_and_learns(method, tol, seed):
+    losses = train(lambda params: EShampoo(params, lr=0.01, update_every=1, tol=tol, method=method), seed=seed)
+    assert all(map(math.isfinite, losses))
+    assert max(losses) <= 1.01 * losses[0]  # second moments begun in a basis of the same gradient gave 400 times
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def misfit(method):
+    """How far D is from the mean of (Q_LᵀGQ_R)², after the spectrum of G has turned over: median log ratio."""
+    torch.manual_seed(0)
+    p = torch.nn.Parameter(torch.zeros(16, 16))
+    optimizer = EShampoo([p], method=method, tol=0.0, betas=(0.9, 0.98))
+    left, right = (torch.linalg.qr(torch.randn(16, 16))[0] for _ in range(2))
+    scales = torch.logspace(0, -2, 16)
+
+    def gradient(scales):
+        return left @ (torch.randn(16, 16) * scales[:, None] * scales) @ right.T
+
+    for t in range(300):
+        p.grad = gradient(scales if t < 150 else scales.flip(0))  # ranks change, eigenvectors do not
+        optimizer.step()
+    state = optimizer.state[p]
+    QL, QR = state["basis.0.0"], state["basis.0.1"]
+    truth = torch.stack([(QL.T @ gradient(scales.flip(0)) @ QR) ** 2 for _ in range(400)]).mean(0)
+    return (state["second_moment"].log() - truth.log()).abs().median().item()
+
+
+@pytest.mark.parametrize("method", ["auto", "qr", "rotation"])
+def test_second_moments_stay_with_their_columns(method, monkeypatch):
+    """With columns sorted anew at each refresh, as a peer does, D ends up beside the wrong ones."""
+    kept = misfit(method)
+    original = kronla.foreach_update_eigenbasis
+
+    def sorting(As, Qs, **settings):
+        return [found._replace(Q=found.Q[:, found.eigenvalues.argsort()]) for found in original(As, Qs, **settings)]
+
+    monkeypatch.setattr(kronla, "foreach_update_eigenbasis", sorting)
+    assert kept < 0.9
+    assert misfit(method) > 1.5 * kept
