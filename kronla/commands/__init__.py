@@ -1,0 +1,1 @@
+"""The subcommands of ``python -m kronla``: each module has ``add_arguments(parser)`` and ``run(args) -> int``."""

@@ -1,0 +1,19 @@
+"""``python -m kronla bench``: the benchmarks of the checkout; an installed package does not carry them."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on, see python -m bench.report --help")
+
+
+def run(args: argparse.Namespace) -> int:
+    if not (CHECKOUT / "bench" / "report.py").exists():
+        print("The benchmarks come with the source checkout, not with the installed package.", file=sys.stderr)
+        return 2
+    return subprocess.call([sys.executable, "-m", "bench.report", *args.arguments], cwd=CHECKOUT)

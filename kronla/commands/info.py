@@ -1,0 +1,82 @@
+"""``python -m kronla info``: what this installation is made of, for bug reports and beside every measurement."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+
+import torch
+
+from kronla import _native
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    facts = collect()
+    if args.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        width = max(map(len, facts))
+        print("\n".join(f"{name:<{width}}  {value}" for name, value in facts.items()))
+    return 0
+
+
+def collect() -> dict[str, str]:
+    """Everything worth knowing, in the order in which it is read."""
+    return {
+        "kronla": _version("kronla"),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "torch": f"{torch.__version__} (CUDA {torch.version.cuda or 'no'})",
+        "numpy": _version("numpy"),
+        "scipy-openblas32": _version("scipy-openblas32"),
+        "platform": platform.platform(),
+        "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
+        "threads": f"{torch.get_num_threads()} (torch.get_num_threads)",
+        "devices": ", ".join(device_names()),
+        **_native_facts(),
+    }
+
+
+def device_names() -> list[str]:
+    """The CPU, and the CUDA devices that torch sees."""
+    names = ["cpu"]
+    if torch.cuda.is_available():
+        names += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    return names
+
+
+def has_cuda_kernels() -> bool:
+    """Whether the CUDA part was built and loaded."""
+    return bool(_native.build_info()["cuda"])
+
+
+def _native_facts() -> dict[str, str]:
+    build = _native.build_info()
+    return {
+        "blas": f"{build['blas_config']}",
+        "blas core": f"{build['blas_core']} (OPENBLAS_CORETYPE={os.environ.get('OPENBLAS_CORETYPE') or 'not set'})",
+        "instruction set": f"{build['isa']}",
+        "compiler": f"{build['compiler']}",
+        "torch ABI": f"{build['torch_target']} and later",
+        "CUDA kernels": "yes" if build["cuda"] else "no: built for CPU only",
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
