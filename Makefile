@@ -1,0 +1,123 @@
+# Every target makes its own .venv and installs what it needs; run again, it only does what is out of date.
+# Needed beforehand: python3 (with headers and venv), git, make and g++.
+
+PYTHON ?= python3
+# Which torch goes into .venv: any requirement that pip takes.
+TORCH_SPEC ?= torch==2.13.0
+# Passed to the build: auto, 0 or 1.
+KRONLA_CUDA ?= auto
+# More arguments for pytest, for example: make test ARGS="-k factors -x"
+ARGS ?=
+
+.SHELLFLAGS := -euc
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+export KRONLA_CUDA
+
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STAMPS := $(VENV)/stamps
+# Once torch is in, no other package may bring another one.
+CONSTRAINTS := $(VENV)/constraints.txt
+LOG := $(VENV)/build.log
+PIP := $(PY) -m pip --disable-pip-version-check
+TORCH_STAMP := $(STAMPS)/spec-$(shell echo '$(TORCH_SPEC)' | tr -c 'A-Za-z0-9.\n' _)
+
+BUILD_TOOLS := setuptools wheel pybind11 ninja scipy-openblas32 numpy
+NATIVE := $(shell find csrc/kernels csrc/bindings -type f 2>/dev/null)
+FORMATTED := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
+
+.PHONY: help
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Variables: PYTHON=$(PYTHON) TORCH_SPEC=$(TORCH_SPEC) KRONLA_CUDA=$(KRONLA_CUDA) ARGS=$(ARGS)"
+
+# ---- set-up: a stamp for each step that is done ----
+
+$(STAMPS)/venv:
+	@echo "[set-up] $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit("kronla needs Python 3.10 or later: set PYTHON" if sys.version_info < (3, 10) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(TORCH_STAMP): $(STAMPS)/venv
+	@echo "[set-up] $(TORCH_SPEC) and the build tools (the longest step)"
+	@$(PIP) install -qq '$(TORCH_SPEC)' $(BUILD_TOOLS)
+	@$(PY) -c 'from importlib.metadata import version; print("torch==" + version("torch"))' > $(CONSTRAINTS)
+	@rm -f $(STAMPS)/spec-*; touch $@
+
+# The editable install brings the package's metadata and its run dependencies; a change in csrc only rebuilds in place.
+$(STAMPS)/built: $(TORCH_STAMP) setup.py pyproject.toml $(NATIVE)
+	@if [ -n "$(filter-out $(NATIVE),$?)" ]; then \
+	  echo "[set-up] kronla, editable (log: $(LOG))"; \
+	  $(PIP) install -v -c $(CONSTRAINTS) --no-build-isolation -e . > $(LOG) 2>&1; \
+	else \
+	  $(PY) setup.py build_ext --inplace > $(LOG) 2>&1; \
+	fi || { tail -n 60 $(LOG); exit 1; }
+	@sed -n 's/^ *\(kronla: .*\)/\1/p' $(LOG)
+	@touch $@
+
+# The extras of pyproject.toml: demo, test, bench, dev.
+$(STAMPS)/extra-%: pyproject.toml | $(STAMPS)/built
+	@echo "[set-up] packages for: $*"
+	@$(PIP) install -qq -c $(CONSTRAINTS) 'kronla[$*]'
+	@touch $@
+
+.PHONY: build
+build: $(STAMPS)/built ## Build the extension into kronla/
+
+# ---- the two commands ----
+
+.PHONY: demo
+demo: $(STAMPS)/built $(STAMPS)/extra-demo ## Train on real data with three optimizers, compare with torch, draw two pictures
+	@$(PY) -m kronla demo
+
+.PHONY: test
+test: $(STAMPS)/built $(STAMPS)/extra-test ## Run the Python tests and the doctests
+	@$(PY) -m pytest tests kronla/ops kronla/optim --doctest-modules $(ARGS)
+
+# ---- measuring ----
+
+.PHONY: bench
+bench: $(STAMPS)/built $(STAMPS)/extra-bench ## Print one table of ratios to torch (QUICK=1: fewer workloads)
+	@$(PY) -m bench.report $(if $(QUICK),--quick) $(ARGS)
+
+# ---- checking ----
+
+.PHONY: lint
+lint: $(STAMPS)/extra-dev ## Check style: ruff and clang-format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/clang-format --dry-run --Werror $(FORMATTED)
+
+.PHONY: types
+types: $(STAMPS)/extra-dev $(STAMPS)/extra-demo ## Check types: pyright on kronla/
+	@$(BIN)/pyright --pythonpath $(PY)
+
+.PHONY: format
+format: $(STAMPS)/extra-dev ## Format Python and C++ in place
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/clang-format -i $(FORMATTED)
+
+# $(call ctest,<folder>,<more options for cmake>)
+define ctest
+	@$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+	  -DPython3_EXECUTABLE=$(abspath $(PY)) $(2) > $(VENV)/cmake.log 2>&1 || { cat $(VENV)/cmake.log; exit 1; }
+	@$(BIN)/cmake --build $(1) > $(VENV)/cmake.log 2>&1 || { cat $(VENV)/cmake.log; exit 1; }
+	@$(BIN)/ctest --test-dir $(1) --output-on-failure --no-tests=error
+endef
+
+.PHONY: ctest
+ctest: $(STAMPS)/extra-dev ## Build the torch-free kernels with CMake and run their C++ tests
+	$(call ctest,build/cmake,)
+
+.PHONY: sanitize
+sanitize: $(STAMPS)/extra-dev ## The same under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(call ctest,build/cmake-sanitize,-DKRONLA_SANITIZE=ON)
+
+.PHONY: clean
+clean: ## Remove everything that was made, .venv included
+	@rm -rf $(VENV) build dist demo_out *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks kronla/*.so
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
