@@ -1,0 +1,121 @@
+"""The workloads that every measurement uses: shapes by name, factors of those shapes, and tensors from fixed seeds."""
+
+import torch
+from torch import Tensor
+
+from kronla.testing import matrices
+
+MAX_DIM = 1024
+
+# n: how many n × n matrices are in the batch.
+UNIFORM = {16: 512, 32: 256, 64: 128, 128: 64, 256: 32, 512: 8, 1024: 2}
+
+_VIT_S16 = [(1152, 384), (384, 384), (1536, 384), (384, 1536)] * 4 + [(1000, 384)]
+_GPT2 = [(2304, 768), (768, 768), (3072, 768), (768, 3072)] * 2
+_RESNET18 = [(64, 576), (128, 1152), (256, 2304), (512, 4608)]
+_CHARLM = [(384, 128), (128, 128), (512, 128), (128, 512)] * 4
+
+
+def blocks(m: int, n: int, max_dim: int = MAX_DIM) -> list[tuple[int, int]]:
+    """The shapes of an m × n matrix cut into blocks of at most max_dim × max_dim, as ``torch.split`` cuts."""
+
+    def pieces(size: int) -> list[int]:
+        return [min(max_dim, size - start) for start in range(0, size, max_dim)]
+
+    return [(rows, columns) for rows in pieces(m) for columns in pieces(n)]
+
+
+# The gradients of a model, as lists of matrices of different shapes.
+RAGGED = {
+    "vit-s16": _VIT_S16,
+    "gpt2": [block for shape in _GPT2 for block in blocks(*shape)],
+    "resnet18": [block for shape in _RESNET18 for block in blocks(*shape)],
+    "charlm": _CHARLM,
+}
+
+WORKLOADS = [f"uniform-{n}" for n in UNIFORM] + list(RAGGED)
+QUICK_WORKLOADS = ["uniform-32", "uniform-128", "uniform-512", "charlm"]
+
+
+def gradient_shapes(workload: str) -> list[tuple[int, ...]]:
+    """One batched shape [B, n, n] for ``uniform-n``, else a shape [m, n] for each gradient."""
+    if workload in RAGGED:
+        return list(RAGGED[workload])
+    n = _uniform_size(workload)
+    return [(UNIFORM[n], n, n)]
+
+
+def factor_shapes(workload: str) -> list[tuple[int, ...]]:
+    """The shapes of the factors: one batch for ``uniform-n``, else those of L and R for each gradient."""
+    if workload in RAGGED:
+        return [(size, size) for shape in RAGGED[workload] for size in shape]
+    return gradient_shapes(workload)
+
+
+def gradient(shape: tuple[int, ...], seed: int) -> Tensor:
+    """H₁ diag(i^-½) Z diag(j^-½) H₂ with Gaussian Z and reflections H: spectra that decay, in a dense basis."""
+    *batch, m, n = shape
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns = (torch.arange(1, size + 1) ** -0.5 for size in (m, n))
+    G = rows[:, None] * torch.randn(*shape, generator=generator) * columns
+    u, v = (torch.nn.functional.normalize(torch.randn(*batch, size, 1, generator=generator), dim=-2) for size in (m, n))
+    G = G - 2 * u @ (u.mT @ G)
+    return G - 2 * (G @ v) @ v.mT
+
+
+def gradients(workload: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """Gradients with decaying row and column spectra, as trained layers have."""
+    return [gradient(shape, seed).to(dtype) for seed, shape in enumerate(gradient_shapes(workload))]
+
+
+def factors(workload: str, dtype: torch.dtype = torch.float32, damping: float = 1e-4) -> list[Tensor]:
+    """Symmetric factors GGᵀ/n, G of decaying spectra, with ``damping``·mean eigenvalue on the diagonal."""
+    return [_factor(shape, seed, damping).to(dtype) for seed, shape in enumerate(factor_shapes(workload))]
+
+
+def drifted_bases(workload: str, beta: float = 0.95, steps: int = 10) -> tuple[list[Tensor], list[Tensor]]:
+    """Factors A, float32, and the eigenbases Q that they had some steps of a moving average before.
+
+    The drift is that of one factor of each size; the matrices of a batch differ by an orthogonal change of basis.
+    """
+    As, Qs = [], []
+    for seed, shape in enumerate(factor_shapes(workload)):
+        A, Q = _drift(shape[-1], beta, steps)
+        turn = _reflections(shape, seed)
+        As.append(_symmetrized(turn @ A @ turn.mT).float())
+        Qs.append((turn @ Q).float())
+    return As, Qs
+
+
+def _uniform_size(workload: str) -> int:
+    n = workload.removeprefix("uniform-")
+    if not n.isdigit() or int(n) not in UNIFORM:
+        raise ValueError(f"workload is {workload!r}; it must be one of {', '.join(WORKLOADS)}")
+    return int(n)
+
+
+def _factor(shape: tuple[int, ...], seed: int, damping: float) -> Tensor:
+    G = gradient(shape, seed)
+    A = G @ G.mT / shape[-1]
+    mean = A.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+    return _symmetrized(A + damping * mean * torch.eye(shape[-1]))
+
+
+def _symmetrized(A: Tensor) -> Tensor:
+    return (A + A.mT) / 2
+
+
+_drifts: dict[tuple[int, float, int], tuple[Tensor, Tensor]] = {}
+
+
+def _drift(n: int, beta: float, steps: int) -> tuple[Tensor, Tensor]:
+    key = (n, beta, steps)
+    if key not in _drifts:
+        _drifts[key] = matrices.ema_drift(n, beta, steps, dtype=torch.float64)
+    return _drifts[key]
+
+
+def _reflections(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Householder reflections I - 2vvᵀ/vᵀv: orthogonal, dense and cheap."""
+    v = torch.randn(*shape[:-1], 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.eye(shape[-1], dtype=torch.float64) - 2 * v @ v.mT / v.square().sum(-2, keepdim=True)
