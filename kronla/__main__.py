@@ -24,8 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             module = importlib.import_module(f"kronla.commands.{name}")
             module.add_arguments(subparser)
             run = module.run
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
     assert run is not None  # argparse has left for an unknown or missing command
+    if unknown and not hasattr(args, "passed_on"):
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    args.passed_on = unknown
     return run(args)
 
 

@@ -69,6 +69,7 @@ def families(runs: list[Run], rows: list[Comparison], out: Path) -> Path:
         labels = [f"{row.family}\n{row.workload}" for row in rows]
         _ratios(axes[1], rows, labels)
         _errors(axes[2], rows)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=len(_FAMILY_COLOURS))
         return _save(figure, out / "families.png")
 
 
@@ -84,7 +85,6 @@ def _seconds(axis: Any, runs: list[Run]) -> None:
     axis.invert_yaxis()
     axis.set(title="Seconds of a training, by family", xlabel="seconds", xlim=(0, 1.12 * max(left)))
     axis.grid(axis="y", visible=False)
-    axis.legend(loc="upper right", fontsize=9)
 
 
 def _ratios(axis: Any, rows: list[Comparison], labels: list[str]) -> None:
@@ -105,7 +105,7 @@ def _errors(axis: Any, rows: list[Comparison]) -> None:
     axis.scatter([row.torch_error for row in rows], places, color="#888888", label="torch", zorder=2)
     axis.scatter([row.kronla_error for row in rows], places, color="#0072B2", label="kronla", zorder=3)
     axis.set(title="Relative error", xlabel="against float64, log scale", xscale="log", yticks=list(places))
-    axis.set_yticklabels([])
+    axis.tick_params(axis="y", length=0, labelleft=False)
     axis.set_ylim(-0.5, len(rows) - 0.5)
     axis.legend(loc="best", fontsize=9)
 

@@ -100,7 +100,7 @@ def number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
     result = float(value)
-    if not math.isfinite(result):
+    if not -math.inf < result < math.inf:  # torch.compile traces a comparison, not math.isfinite
         raise ValueError(f"{name} must be finite, got {value}.")
     return result
 

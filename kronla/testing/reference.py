@@ -263,8 +263,8 @@ def eigh(A: Tensor) -> Eigenbasis:
     finite = _finite(A)
     A = _keep(finite, A, 0.0)
     eigenvalues, Q = torch.linalg.eigh(A)
-    figures = (_keep(finite, x) for x in (Q, eigenvalues, _evaluate(A, Q)[1]))
-    return Eigenbasis(*figures, torch.zeros_like(finite).int(), 3 * (~finite).int())
+    Q, eigenvalues, ratio = [_keep(finite, x) for x in (Q, eigenvalues, _evaluate(A, Q)[1])]
+    return Eigenbasis(Q, eigenvalues, ratio, torch.zeros_like(finite).int(), 3 * (~finite).int())
 
 
 def foreach_eigh(As) -> list[Eigenbasis]:
@@ -366,8 +366,8 @@ def _power_iteration(
         L, R = _unit(forward(R), L), _unit(backward(L), R)
     sigma = (L * forward(R)).sum((-2, -1))
     cosine = torch.where(norm > 0, sigma / norm, 0.0)
-    figures = (_keep(finite, x) for x in (L, R, sigma, cosine))
-    return NearestKronecker(*figures, 3 * (~finite).int())
+    L, R, sigma, cosine = (_keep(finite, x) for x in (L, R, sigma, cosine))
+    return NearestKronecker(L, R, sigma, cosine, 3 * (~finite).int())
 
 
 # apply

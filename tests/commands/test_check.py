@@ -1,6 +1,5 @@
 """python -m kronla info, check and bench: check covers every op, and it fails where an op is wrong."""
 
-import argparse
 import json
 import os
 import subprocess
@@ -85,8 +84,15 @@ def test_info_as_json(capsys):
 
 def test_bench_without_a_checkout_says_so(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench, "CHECKOUT", tmp_path)
-    assert bench.run(argparse.Namespace(arguments=[])) == 2
+    assert main(["bench"]) == 2
     assert "come with the source checkout" in capsys.readouterr().err
+
+
+def test_bench_passes_its_arguments_on(monkeypatch):
+    called = []
+    monkeypatch.setattr(bench.subprocess, "call", lambda command, **_: called.append(command) or 0)
+    assert main(["bench", "--quick", "--family", "apply"]) == 0
+    assert called[0][-3:] == ["--quick", "--family", "apply"]
 
 
 def test_help_imports_no_command():
@@ -98,7 +104,7 @@ def test_help_imports_no_command():
     assert all(name in result.stdout for name in COMMANDS)
 
 
-@pytest.mark.parametrize("argv", [[], ["no-such-command"]])
+@pytest.mark.parametrize("argv", [[], ["no-such-command"], ["info", "--no-such-option"]])
 def test_a_wrong_command_is_a_usage_error(argv):
     with pytest.raises(SystemExit) as end:
         main(argv)

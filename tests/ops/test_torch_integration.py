@@ -93,6 +93,23 @@ def test_compile_with_any_exponent(p):
     assert_same_bits([f(A)], [kronla.inverse_root(A, p).X])
 
 
+def test_compile_with_numbers_that_change():
+    """Numbers from outside, as a schedule gives them, are symbols to the compiler from the second value on."""
+    torch.compiler.reset()
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def f(L, G, beta, damping):
+        kronla.update_factors_(L, None, G, beta=beta)
+        return kronla.inverse_root(L + 0, 2, damping=damping).X
+
+    G = torch.randn(3, 5)
+    for beta, damping in ((0.5, 0.1), (0.75, 0.2), (0.875, 0.3)):
+        L, expected = torch.eye(3), torch.eye(3)
+        kronla.update_factors_(expected, None, G, beta=beta)
+        found = f(L, G, beta, damping)
+        assert_same_bits([L, found], [expected, kronla.inverse_root(expected, 2, damping=damping).X])
+
+
 def test_compile_with_dynamic_shapes():
     torch.compiler.reset()
 

@@ -8,6 +8,7 @@
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/root_polynomial.h"
+#include "kernels/probe_signs.h"
 #include "kernels/status.h"
 
 namespace kronla {
@@ -16,23 +17,14 @@ namespace {
 using blas::Op;
 
 constexpr int64_t kExactResidual = 64;  // up to here the residual is formed, above it is estimated
-constexpr int64_t kResidualVectors = 32;
-
-// Fixed signs: a bit of the splitmix64 hash of the position.
-double sign_at(int64_t row, int64_t column) {
-  uint64_t z = static_cast<uint64_t>(row * kResidualVectors + column + 1) * 0x9e3779b97f4a7c15ull;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-  return ((z ^ (z >> 31)) & 1) != 0 ? 1.0 : -1.0;
-}
 
 // ‖E‖_F/√n of E = B_1 B_2 … B_k − I, each factor n × n in float64; exact for small n, else by ±1 vectors.
 double relative_identity_error(int64_t n, const std::vector<const double*>& factors, Scratch& scratch) {
   const bool exact = n <= kExactResidual;
-  const int64_t columns = exact ? n : kResidualVectors, size = n * columns;
+  const int64_t columns = exact ? n : kProbes, size = n * columns;
   double* V = scratch.take<double>(size);
   double* W = scratch.take<double>(size);
-  const auto start = [&](int64_t i, int64_t j) { return exact ? (i == j ? 1.0 : 0.0) : sign_at(i, j); };
+  const auto start = [&](int64_t i, int64_t j) { return exact ? (i == j ? 1.0 : 0.0) : probe_sign(i, j); };
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < columns; ++j) V[i * columns + j] = start(i, j);
   for (size_t k = factors.size(); k-- > 0;) {
@@ -42,7 +34,7 @@ double relative_identity_error(int64_t n, const std::vector<const double*>& fact
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < columns; ++j) V[i * columns + j] -= start(i, j);
   const double squares = sum_of_squares(size, V);  // ‖E‖_F², or the sum of ‖Ev‖² over the vectors
-  return std::sqrt(exact ? squares / n : squares / kResidualVectors / n);
+  return std::sqrt(exact ? squares / n : squares / kProbes / n);
 }
 
 // ‖X^⌊p/2⌋ D X^⌈p/2⌉ − I‖_F/√n. Both orders of magnitude matter: one-sided, X^p D, an X with error 3e-3 reads .33.

@@ -9,6 +9,7 @@
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/dense.h"
 #include "kernels/eigenbasis.h"
+#include "kernels/probe_signs.h"
 #include "kernels/status.h"
 
 namespace kronla {
@@ -16,19 +17,44 @@ namespace {
 
 using blas::Op;
 
-// The pivots of the Gram matrix of unit columns are the sines between a column and the span of those before it.
-// Cholesky loses orthogonality as u/sine²: 1e-8 is float32's, so one pass serves above 1e-4; a second pass repairs
-// what 1e-6 leaves; below that Cholesky may break down.
-constexpr double kOnePass = 1e-4, kTwoPasses = 1e-6;
+// A pivot of the Gram matrix of unit columns is the sine between a column and the span of those before it. Below this
+// one the float64 Gram matrix may break down, and the rank is in question.
+constexpr double kSmallestPivot = 1e-6;
 
-// W ← the orthonormal factor of W by Cholesky. Returns the smallest pivot, 0 (and W as it was) if it breaks down.
-double cholesky_qr(int64_t m, int64_t n, double* W, double* L) {
+// ‖QᵀQ − I‖_F/√n that is good enough for float32, up to which a pass of Cholesky is not repeated. The pass loses
+// u κ(S)², which the pivots do not show; so it is measured, by a few vectors.
+constexpr double kOrthogonal = 5e-8;
+constexpr int64_t kVectors = 8;
+
+// W ← the orthonormal factor of W by Cholesky; false, and W as it was, where a pivot is too small.
+bool cholesky_qr(int64_t m, int64_t n, double* W, double* L) {
   blas::syrk(Op::T, n, m, 1.0, W, n, 0.0, L, n);
-  if (!blas::cholesky(n, L, n)) return 0.0;
-  double smallest = std::numeric_limits<double>::infinity();
-  for (int64_t j = 0; j < n; ++j) smallest = std::min(smallest, L[j * n + j]);
-  if (smallest >= kTwoPasses) blas::solve_right_transposed(m, n, L, n, W, n);
-  return smallest;
+  if (!blas::cholesky(n, L, n)) return false;
+  for (int64_t j = 0; j < n; ++j)
+    if (L[j * n + j] < kSmallestPivot) return false;
+  blas::solve_right_transposed(m, n, L, n, W, n);
+  return true;
+}
+
+// ‖QᵀQ − I‖_F/√n by fixed ±1 vectors.
+double orthogonality_gap(int64_t m, int64_t n, const double* Q, Scratch& scratch) {
+  double* V = scratch.take<double>(n * kVectors);
+  double* W = scratch.take<double>(m * kVectors);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < kVectors; ++j) V[i * kVectors + j] = probe_sign(i, j);
+  blas::gemm(Op::N, Op::N, m, kVectors, n, 1.0, Q, n, V, kVectors, 0.0, W, kVectors);
+  blas::gemm(Op::T, Op::N, n, kVectors, m, 1.0, Q, n, W, kVectors, -1.0, V, kVectors);
+  return std::sqrt(sum_of_squares(n * kVectors, V) / (kVectors * std::max<double>(1.0, n)));
+}
+
+// One pass of Cholesky, a second where the first left too much; false where that does not do.
+bool by_cholesky(int64_t m, int64_t n, double* W, Scratch& scratch) {
+  double* L = scratch.take<double>(n * n);
+  for (int pass = 0; pass < 2; ++pass) {
+    if (!cholesky_qr(m, n, W, L)) return false;
+    if (orthogonality_gap(m, n, W, scratch) <= kOrthogonal) return true;
+  }
+  return false;
 }
 
 // Returns the smallest |R_jj|.
@@ -65,15 +91,10 @@ void unit_columns(int64_t m, int64_t n, const T* S, double* W, Scratch& scratch)
 template <class T>
 bool orthonormalize_columns(int64_t m, int64_t n, const T* S, T* Q, Scratch& scratch) {
   double* W = scratch.take<double>(m * n);
-  unit_columns(m, n, S, W, scratch);
+  if (std::is_same_v<T, float>) unit_columns(m, n, S, W, scratch);
   bool full_rank = true;
-  double pivot = 0.0;
-  if constexpr (std::is_same_v<T, float>) {
-    double* L = scratch.take<double>(n * n);
-    pivot = cholesky_qr(m, n, W, L);
-    if (pivot >= kTwoPasses && pivot < kOnePass) cholesky_qr(m, n, W, L);
-  }
-  if (pivot < kTwoPasses) {
+  if (!(std::is_same_v<T, float> && by_cholesky(m, n, W, scratch))) {
+    unit_columns(m, n, S, W, scratch);  // Cholesky may have left half a result
     const double tolerance = std::sqrt(static_cast<double>(m)) * static_cast<double>(std::numeric_limits<T>::epsilon());
     full_rank = householder(m, n, W, scratch) > tolerance;
   }
