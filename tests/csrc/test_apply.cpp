@@ -43,7 +43,8 @@ void all_modes(const std::vector<int64_t>& dims, int64_t grow, bool reorder) {
     const int64_t rows = std::max<int64_t>(1, dims[d] + grow);
     terms += dims[d];
     matrices.push_back(normal<T>(rows * dims[d], 2 + static_cast<unsigned>(d)));
-    expected = mode_product(expected, result_dims, static_cast<int64_t>(d), rows, as<T, double>(matrices[d]), d % 2 == 1);
+    expected =
+        mode_product(expected, result_dims, static_cast<int64_t>(d), rows, as<T, double>(matrices[d]), d % 2 == 1);
   }
   const std::vector<T> result = SAME_BITS([&](const Parallel& parallel) {
     std::vector<T> out(expected.size());

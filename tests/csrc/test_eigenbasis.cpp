@@ -17,8 +17,8 @@ struct Bases {
       : Q(batch * n * n), eigenvalues(batch * n), ratio(batch), steps(batch, -1), info(batch, -1) {}
   BasisGroup<T> group(int64_t n, const std::vector<T>& A, const std::vector<T>& Q_old, BasisMethod method) {
     const auto batch = static_cast<int64_t>(info.size());
-    return {batch,    n,           A.data(),           Q_old.data(),  method,
-            Q.data(), eigenvalues.data(), ratio.data(), steps.data(), info.data()};
+    return {batch,        n,          A.data(), Q_old.data(), method, Q.data(), eigenvalues.data(), ratio.data(),
+            steps.data(), info.data()};
   }
   std::vector<T> all() const {
     std::vector<T> x = Q;
@@ -67,9 +67,8 @@ std::pair<std::vector<T>, std::vector<T>> drifted(int64_t n, unsigned seed, doub
 template <class T>
 void one_step(int64_t n, BasisMethod method) {
   const auto [A, Q] = drifted<T>(n, 1);
-  const auto all = SAME_BITS([&, &A = A, &Q = Q](const Parallel& parallel) {
-    return update<T>(1, n, A, Q, method, 0.0, 1, parallel).all();
-  });
+  const auto all = SAME_BITS(
+      [&, &A = A, &Q = Q](const Parallel& parallel) { return update<T>(1, n, A, Q, method, 0.0, 1, parallel).all(); });
   const auto result = update<T>(1, n, A, Q, method, 0.0, 1, serial());
   CHECK(same_bits(all, result.all()));
   const double tolerance = 8.0 * static_cast<double>(std::max<int64_t>(n, 4)) * rounding<T>();

@@ -33,7 +33,7 @@ double rounded(double x) {
 struct Shape {
   int64_t outer, dim, inner;
 };
-const Shape kShapes[] = {{1, 1, 1}, {1, 5, 7}, {7, 5, 1},  {3, 4, 5},   {1, 33, 65},
+const Shape kShapes[] = {{1, 1, 1},   {1, 5, 7},   {7, 5, 1},   {3, 4, 5},   {1, 33, 65},
                          {65, 31, 1}, {9, 17, 40}, {300, 3, 2}, {1, 129, 3}, {2, 3, 300}};
 
 // The shapes as one ragged list; the factors end to end.

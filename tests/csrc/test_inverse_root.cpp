@@ -30,9 +30,9 @@ Roots<T> roots(int64_t batch, int64_t n, const std::vector<T>& A, RootMethod met
                const Parallel& parallel, const T* fallback = nullptr) {
   Roots<T> out{std::vector<T>(A.size()), std::vector<T>(batch), std::vector<int32_t>(batch),
                std::vector<int32_t>(batch)};
-  inverse_root<T>({{batch, n, A.data(), fallback, method, out.X.data(), out.residual.data(), out.steps.data(),
-                    out.info.data()}},
-                  opts, parallel);
+  inverse_root<T>(
+      {{batch, n, A.data(), fallback, method, out.X.data(), out.residual.data(), out.steps.data(), out.info.data()}},
+      opts, parallel);
   return out;
 }
 
@@ -88,8 +88,8 @@ TEST(info_and_fallback_of_each_matrix) {
   const auto good = as<double, float>(with_spectrum(orthogonal(n, 2), log_uniform(n, 10.0)));
   std::vector<float> A;
   for (int k = 0; k < 4; ++k) A.insert(A.end(), good.begin(), good.end());
-  for (int64_t i = 0; i < n; ++i) A[size + i * n + i] -= 2.0f;       // indefinite
-  A[2 * size + 7] = A[2 * size + 7 * n] = std::nanf("");            // not finite
+  for (int64_t i = 0; i < n; ++i) A[size + i * n + i] -= 2.0f;  // indefinite
+  A[2 * size + 7] = A[2 * size + 7 * n] = std::nanf("");        // not finite
   const auto fallback = normal<float>(4 * size, 3);
   for (const RootMethod method : {RootMethod::Eigh, RootMethod::Polynomial}) {
     const RootOptions opts = options(4, 4, 1);
@@ -177,8 +177,8 @@ TEST(a_ragged_list_has_the_bits_of_single_calls) {
     std::vector<int32_t> steps(10), info(10);
     std::vector<RootGroup<float>> groups;
     for (size_t i = 0; i < As.size(); ++i)
-      groups.push_back({2, sizes[i], As[i].data(), nullptr, method, Xs[i].data(), &residual[2 * i], &steps[2 * i],
-                        &info[2 * i]});
+      groups.push_back(
+          {2, sizes[i], As[i].data(), nullptr, method, Xs[i].data(), &residual[2 * i], &steps[2 * i], &info[2 * i]});
     inverse_root(groups, opts, threads(3));
     for (size_t i = 0; i < As.size(); ++i) {
       const auto alone = roots<float>(2, sizes[i], As[i], method, opts, serial());

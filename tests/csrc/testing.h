@@ -55,8 +55,8 @@ inline int run_all() {
   return failures() == 0 ? 0 : 1;
 }
 
-#define TEST(name)                                                                \
-  static void test_##name();                                                      \
+#define TEST(name)                                                                    \
+  static void test_##name();                                                          \
   static const ::kronla::testing::Registration registered_##name(#name, test_##name); \
   static void test_##name()
 #define CHECK(condition) ::kronla::testing::report((condition), __FILE__, __LINE__, #condition)
