@@ -125,7 +125,7 @@ def stored_cases(name: str) -> list[cases.Case]:
         return [covariances(batch, m, n)], [torch.empty(m, n)]  # the second only carries m and n
 
     products = {"matmul": product_by_matmul, "einsum": product_by_einsum}
-    nearest = {"stored rearrangement": nearest_by_rearranging}
+    nearest = {"stored": nearest_by_rearranging}
     return [
         cases.Case(
             "rearranged_matvec",

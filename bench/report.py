@@ -26,7 +26,7 @@ def main() -> int:
         return 2
     measurements, refused = measure_all(chosen, args.seconds or (0.5 if args.quick else 1.5))
     facts = collect()
-    console = Console(width=None if sys.stdout.isatty() else 130)
+    console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table(measurements))
     console.print(f"{facts['cpu']}; {facts['threads']}; torch {facts['torch']}; {facts.get('blas core', '')}")
     for sentence in refused:
@@ -78,7 +78,7 @@ def table(measurements: list[Measurement]) -> Table:
     """A row for each case, and the geometric mean of each family."""
     result = Table(title="torch's time / kronla's time (above 1: kronla is faster)")
     for heading in ("family", "workload", "torch's way"):
-        result.add_column(heading)
+        result.add_column(heading, no_wrap=True)
     for heading in ("kronla ms", "torch ms", "ratio", "quartiles", "kronla error", "torch error"):
         result.add_column(heading, justify="right")
     families: dict[str, list[Measurement]] = defaultdict(list)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kronla.commands.demo_training import Run
 
 _PACKAGES = ("rich", "matplotlib", "mlxtend")
+_HEADINGS = {"inverse roots": "roots", "eigenbasis": "basis"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +58,8 @@ def _demo(out: Path, epochs: int, repeats: int) -> None:
     data = demo_training.load_data()
     console.print(
         f"MNIST, {len(data.digits):,} images to learn from and {len(data.test_digits):,} to be tested on; network "
-        f"784-256-128-10; {epochs} epochs; {torch.get_num_threads()} threads."
+        f"784-256-128-10; {epochs} epochs; {torch.get_num_threads()} threads.",
+        soft_wrap=True,
     )
     with Progress(*columns, console=console) as progress:
         runs = [demo_training.train(name, data, epochs, progress) for name in demo_training.OPTIMIZERS]
@@ -74,19 +76,37 @@ def _demo(out: Path, epochs: int, repeats: int) -> None:
     _conclude(console, runs, pictures, time.perf_counter() - start)
 
 
-def _training_table(runs: "list[Run]") -> "Table":
+def _table(title: str, caption: str) -> "Table":
+    """Narrow enough for 80 columns: a figure that is cut says nothing."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title="Training", title_justify="left", caption="rest: forward, backward, elementwise work")
+    return Table(
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def _training_table(runs: "list[Run]") -> "Table":
+    table = _table(
+        "Training: loss on the training images, accuracy on the test images",
+        "rest: forward, backward, elementwise work; of seconds (s), the shares of the families",
+    )
     table.add_column("optimizer", no_wrap=True)
     families = list(runs[0].seconds)
-    for name in ("train loss", "test accuracy", "seconds", *families):
-        table.add_column(name, justify="right")
+    for name in ("loss", "test", "s", *families):
+        table.add_column(_HEADINGS.get(name, name), justify="right", no_wrap=True)
     for run in runs:
         shares = [run.seconds[family] / run.times[-1] for family in families]
         table.add_row(
             run.name,
-            f"{run.losses[-1]:.5f}",
+            f"{run.losses[-1]:.4f}",
             f"{run.accuracies[-1]:.1%}",
             f"{run.times[-1]:.1f}",
             *(f"{share:.0%}" if share > 0 else "–" for share in shares),
@@ -95,17 +115,14 @@ def _training_table(runs: "list[Run]") -> "Table":
 
 
 def _ops_table(rows: "list[Comparison]") -> "Table":
-    from rich.table import Table
-
-    table = Table(
-        title="Op families beside torch (float32, equal inputs)",
-        title_justify="left",
-        caption="error: the largest, relative to float64 (eigenbasis: of QᵀQ); times: medians, taken by turns",
+    table = _table(
+        "Op families beside torch (float32, equal inputs)",
+        "error: the largest, relative to float64 (eigenbasis: of QᵀQ); times: medians, taken by turns",
     )
     for name in ("family", "workload"):
         table.add_column(name, no_wrap=True)
-    for name in ("kronla error", "torch error", "kronla ms", "torch ms", "torch / kronla"):
-        table.add_column(name, justify="right")
+    for name in ("kronla error", "torch error", "kronla ms", "torch ms", "torch/ kronla"):
+        table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in rows:
         errors = (f"{row.kronla_error:.1e}", f"{row.torch_error:.1e}")
         times = (f"{row.kronla_ms:.2f}", f"{row.torch_ms:.2f}", f"{row.ratio:.2f}×")

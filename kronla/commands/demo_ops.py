@@ -222,4 +222,4 @@ def _rearrangement() -> Contest:
     def found(module: Any) -> Callable[[], list[Tensor]]:
         return lambda: list(module.nearest_kronecker(H, m, n, steps=5)[:3])
 
-    return Contest("rearrangement, 5 steps", f"4 of {m * n}×{m * n}", found(kronla), by_torch, found(reference))
+    return Contest("rearrangement", f"4 of {m * n}×{m * n}", found(kronla), by_torch, found(reference))
