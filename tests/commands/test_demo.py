@@ -37,15 +37,16 @@ def test_quick_run_prints_both_tables_and_draws_both_pictures(tmp_path):
     done = run_demo("--quick", "--out", str(tmp_path / "pictures"))
     assert done.returncode == 0, done.stderr
     for name in ("torch AdamW", "kronla Shampoo", "kronla EShampoo", "kronla SOAP", "SOAP on torch.linalg"):
-        row = re.search(rf"│ {re.escape(name)} +│ +([\d.]+) │ +([\d.]+)% │ +([\d.]+) │", done.stdout)
+        row = re.search(rf"{re.escape(name)} +([\d.]+) +([\d.]+)% +([\d.]+) ", done.stdout)
         assert row, done.stdout
         assert float(row[1]) < 1.0 and float(row[2]) > 80.0
     for family in ("factors", "inverse root, p = 4", "eigenbasis, QR step", "rearrangement", "apply"):
-        rows = re.findall(rf"│ {re.escape(family)} +│ [^│]+│ +(\S+) │ +(\S+) │ [^│]+│ [^│]+│ +([\d.]+)× │", done.stdout)
+        rows = re.findall(rf"{re.escape(family)} +\S.*? +(\S+e\S+) +(\S+e\S+) +[\d.]+ +[\d.]+ +([\d.]+)×", done.stdout)
         assert rows, done.stdout
         for ours, theirs, ratio in rows:
             assert float(ours) <= max(2 * float(theirs), 3e-6)
             assert float(ratio) > 0
+    assert "…" not in done.stdout  # a figure that is cut says nothing
     for name in ("training.png", "families.png"):
         data = (tmp_path / "pictures" / name).read_bytes()
         assert data.startswith(b"\x89PNG") and len(data) > 20_000
