@@ -18,9 +18,6 @@ using blas::Op;
 
 constexpr double kColdRatio = 0.3;  // above it a QR step gains more than a rotation (126 drifts, n = 16 and 128)
 
-// ‖T‖_F² up to which Q + QT is orthonormalised in T: its Gram matrix I + TᵀT has a condition of 2 at most.
-constexpr double kSmallRotation = 1.0;
-
 template <class T>
 constexpr double unit_roundoff() {
   return 0.5 * static_cast<double>(std::numeric_limits<T>::epsilon());
@@ -103,7 +100,6 @@ void rotation_step(Basis<T>& basis, Scratch& scratch) {
   const double mean = basis.ratio * basis.norm / static_cast<double>(n);
   const double noise = 4.0 * unit_roundoff<T>() * basis.norm;
   const T floor = static_cast<T>(mean * mean + noise * noise);
-  double squares = 0.0;
   for (int64_t i = 0; i < n; ++i) {
     rotation[i * n + i] = T(0);
     for (int64_t j = 0; j < i; ++j) {  // the pair (j, i), j < i
@@ -112,7 +108,6 @@ void rotation_step(Basis<T>& basis, Scratch& scratch) {
       const T t = bottom > T(0) ? (d >= T(0) ? o : -o) * std::sqrt(d * d + o * o) / bottom : T(0);
       rotation[j * n + i] = t;
       rotation[i * n + j] = -t;
-      squares += 2.0 * static_cast<double>(t) * static_cast<double>(t);
     }
   }
   // Q + QT, its columns in descending order: a triangular factorisation leaves the first ones most at rest.
@@ -120,9 +115,15 @@ void rotation_step(Basis<T>& basis, Scratch& scratch) {
   T* turned = basis.B;
   std::copy_n(basis.Q, n * n, turned);
   blas::gemm(Op::N, Op::N, n, n, n, T(1), basis.Q, n, rotation, n, T(1), turned, n);
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t k = 0; k < n; ++k) W[i * n + k] = turned[i * n + order[k]];
-  if (squares > kSmallRotation || !polish_columns(n, n, W, scratch)) orthonormalize_columns(n, n, W, W, scratch);
+  const auto gather = [&] {
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t k = 0; k < n; ++k) W[i * n + k] = turned[i * n + order[k]];
+  };
+  gather();
+  if (!polish_columns(n, n, W, scratch)) {  // its Gram matrix I + TᵀT is well conditioned, where Q was orthogonal
+    gather();
+    orthonormalize_columns(n, n, W, W, scratch);
+  }
   scatter_columns(n, order, W, basis.Q);
 }
 

@@ -27,32 +27,35 @@ constexpr double kOrthogonal = 5e-8;
 constexpr int64_t kVectors = 8;
 
 // W ← the orthonormal factor of W by Cholesky; false, and W as it was, where a pivot is too small.
-bool cholesky_qr(int64_t m, int64_t n, double* W, double* L) {
-  blas::syrk(Op::T, n, m, 1.0, W, n, 0.0, L, n);
+template <class T>
+bool cholesky_qr(int64_t m, int64_t n, T smallest_pivot, T* W, T* L) {
+  blas::syrk(Op::T, n, m, T(1), W, n, T(0), L, n);
   if (!blas::cholesky(n, L, n)) return false;
   for (int64_t j = 0; j < n; ++j)
-    if (L[j * n + j] < kSmallestPivot) return false;
+    if (L[j * n + j] < smallest_pivot) return false;
   blas::solve_right_transposed(m, n, L, n, W, n);
   return true;
 }
 
 // ‖QᵀQ − I‖_F/√n by fixed ±1 vectors.
-double orthogonality_gap(int64_t m, int64_t n, const double* Q, Scratch& scratch) {
-  double* V = scratch.take<double>(n * kVectors);
-  double* W = scratch.take<double>(m * kVectors);
+template <class T>
+double orthogonality_gap(int64_t m, int64_t n, const T* Q, Scratch& scratch) {
+  T* V = scratch.take<T>(n * kVectors);
+  T* W = scratch.take<T>(m * kVectors);
   for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < kVectors; ++j) V[i * kVectors + j] = probe_sign(i, j);
-  blas::gemm(Op::N, Op::N, m, kVectors, n, 1.0, Q, n, V, kVectors, 0.0, W, kVectors);
-  blas::gemm(Op::T, Op::N, n, kVectors, m, 1.0, Q, n, W, kVectors, -1.0, V, kVectors);
+    for (int64_t j = 0; j < kVectors; ++j) V[i * kVectors + j] = static_cast<T>(probe_sign(i, j));
+  blas::gemm(Op::N, Op::N, m, kVectors, n, T(1), Q, n, V, kVectors, T(0), W, kVectors);
+  blas::gemm(Op::T, Op::N, n, kVectors, m, T(1), Q, n, W, kVectors, T(-1), V, kVectors);
   return std::sqrt(sum_of_squares(n * kVectors, V) / (kVectors * std::max<double>(1.0, n)));
 }
 
-// One pass of Cholesky, a second where the first left too much; false where that does not do.
-bool by_cholesky(int64_t m, int64_t n, double* W, Scratch& scratch) {
-  double* L = scratch.take<double>(n * n);
+// One pass of Cholesky, a second where the first left more than `enough`; false where that does not do.
+template <class T>
+bool by_cholesky(int64_t m, int64_t n, T smallest_pivot, double enough, T* W, Scratch& scratch) {
+  T* L = scratch.take<T>(n * n);
   for (int pass = 0; pass < 2; ++pass) {
-    if (!cholesky_qr(m, n, W, L)) return false;
-    if (orthogonality_gap(m, n, W, scratch) <= kOrthogonal) return true;
+    if (!cholesky_qr(m, n, smallest_pivot, W, L)) return false;
+    if (orthogonality_gap(m, n, W, scratch) <= enough) return true;
   }
   return false;
 }
@@ -93,7 +96,7 @@ bool orthonormalize_columns(int64_t m, int64_t n, const T* S, T* Q, Scratch& scr
   double* W = scratch.take<double>(m * n);
   if (std::is_same_v<T, float>) unit_columns(m, n, S, W, scratch);
   bool full_rank = true;
-  if (!(std::is_same_v<T, float> && by_cholesky(m, n, W, scratch))) {
+  if (!(std::is_same_v<T, float> && by_cholesky(m, n, kSmallestPivot, kOrthogonal, W, scratch))) {
     unit_columns(m, n, S, W, scratch);  // Cholesky may have left half a result
     const double tolerance = std::sqrt(static_cast<double>(m)) * static_cast<double>(std::numeric_limits<T>::epsilon());
     full_rank = householder(m, n, W, scratch) > tolerance;
@@ -104,11 +107,8 @@ bool orthonormalize_columns(int64_t m, int64_t n, const T* S, T* Q, Scratch& scr
 
 template <class T>
 bool polish_columns(int64_t m, int64_t n, T* W, Scratch& scratch) {
-  T* L = scratch.take<T>(n * n);
-  blas::syrk(Op::T, n, m, T(1), W, n, T(0), L, n);
-  if (!blas::cholesky(n, L, n)) return false;
-  blas::solve_right_transposed(m, n, L, n, W, n);
-  return true;
+  constexpr double rounding = 8.0 * static_cast<double>(std::numeric_limits<T>::epsilon());
+  return by_cholesky(m, n, T(0), rounding, W, scratch);
 }
 
 template <class T>
