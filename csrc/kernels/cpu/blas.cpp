@@ -12,6 +12,12 @@ namespace {
 
 CBLAS_TRANSPOSE transpose(Op op) { return op == Op::N ? CblasNoTrans : CblasTrans; }
 
+// Up to this size a whole product costs less than OpenBLAS's half of one (microseconds with SkylakeX kernels, k = 4 n:
+// 0.5 against 0.7 at n = 16, 3.4 against 4.3 at n = 32; from n = 48 on it is the other way).
+constexpr int64_t kWholeProduct = 32;
+
+Op other(Op op) { return op == Op::N ? Op::T : Op::N; }
+
 int narrow(int64_t size) {
   if (size > std::numeric_limits<int>::max()) throw std::length_error("kronla: a dimension exceeds 2^31 - 1");
   return static_cast<int>(size);
@@ -55,13 +61,13 @@ std::string core_name() { return scipy_openblas_get_corename(); }
   template <>                                                                                                          \
   void gemmt<T>(Op a, Op b, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb, T beta,   \
                 T* C, int64_t ldc) {                                                                                   \
-    if (n == 0) return;                                                                                                \
+    if (n <= kWholeProduct) return gemm(a, b, n, n, k, alpha, A, lda, B, ldb, beta, C, ldc);                           \
     scipy_cblas_##s##gemmt(CblasRowMajor, CblasLower, transpose(a), transpose(b), narrow(n), narrow(k), alpha, A,      \
                            narrow(lda), B, narrow(ldb), beta, C, narrow(ldc));                                         \
   }                                                                                                                    \
   template <>                                                                                                          \
   void syrk<T>(Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C, int64_t ldc) {              \
-    if (n == 0) return;                                                                                                \
+    if (n <= kWholeProduct) return gemm(a, other(a), n, n, k, alpha, A, lda, A, lda, beta, C, ldc);                    \
     scipy_cblas_##s##syrk(CblasRowMajor, CblasLower, transpose(a), narrow(n), narrow(k), alpha, A, narrow(lda), beta,  \
                           C, narrow(ldc));                                                                             \
   }                                                                                                                    \

@@ -1,5 +1,6 @@
 // The only door to BLAS and LAPACK. Row-major, single-threaded, `float` and `double`.
-// Symmetric results are written to the lower triangle alone (mirror_lower completes them): half the work.
+// Of symmetric results the lower triangle counts, and the other holds anything afterwards (mirror_lower completes them):
+// half the work where that is faster.
 #pragma once
 
 #include <cstdint>
