@@ -122,7 +122,9 @@ def update_eigenbasis(
     A, Q = _checked("A", A, "Q", Q)
     tol, max_steps = _options(tol, max_steps, method)
     return Eigenbasis(
-        *_ops.update_eigenbasis(A, Q, policy.basis_method(method, A.shape[-1], max_steps), tol, max_steps)
+        *_ops.update_eigenbasis(
+            A, Q, policy.basis_method(method, A.shape[-1], max_steps, A.device.type), tol, max_steps
+        )
     )
 
 
@@ -154,7 +156,7 @@ def foreach_update_eigenbasis(
     checks.together([(f"As[{i}]", A) for i, (A, _) in enumerate(pairs)])
     if not pairs:
         return []
-    methods = [policy.basis_method(method, A.shape[-1], max_steps) for A, _ in pairs]
+    methods = [policy.basis_method(method, A.shape[-1], max_steps, A.device.type) for A, _ in pairs]
     fields = _ops.foreach_update_eigenbasis([A for A, _ in pairs], [Q for _, Q in pairs], methods, tol, max_steps)
     return [Eigenbasis(*basis) for basis in zip(*fields, strict=True)]
 
@@ -191,7 +193,9 @@ def eigh(A: Tensor) -> Eigenbasis:
         >>> eigh(torch.diag(torch.tensor([3.0, 1.0]))).eigenvalues
         tensor([1., 3.])
     """
-    return Eigenbasis(*_ops.eigh(checks.square("A", A)))
+    A = checks.square("A", A)
+    policy.require_eigh(A.shape[-1], A.device.type)
+    return Eigenbasis(*_ops.eigh(A))
 
 
 def foreach_eigh(As: Sequence[Tensor]) -> list[Eigenbasis]:
@@ -214,6 +218,8 @@ def foreach_eigh(As: Sequence[Tensor]) -> list[Eigenbasis]:
     """
     matrices = [checks.square(f"As[{i}]", A) for i, A in enumerate(checks.sequence("As", As))]
     checks.together([(f"As[{i}]", A) for i, A in enumerate(matrices)])
+    for A in matrices:
+        policy.require_eigh(A.shape[-1], A.device.type)
     if not matrices:
         return []
     return [Eigenbasis(*basis) for basis in zip(*_ops.foreach_eigh(matrices), strict=True)]

@@ -96,7 +96,9 @@ def inverse_root(
     arguments = _options(p, damping, relative_damping, method, rtol, max_steps)
     if fallback is not None:
         fallback = _fallback("fallback", fallback, "A", A)
-    return InverseRoot(*_ops.inverse_root(A, fallback, policy.root_method(method, arguments[0]), *arguments))
+    return InverseRoot(
+        *_ops.inverse_root(A, fallback, policy.root_method(method, arguments[0], A.device.type), *arguments)
+    )
 
 
 def foreach_inverse_root(
@@ -138,7 +140,7 @@ def foreach_inverse_root(
         for i, (X, A) in enumerate(zip(given, matrices, strict=True))
     ]
     checks.together([(f"As[{i}]", A) for i, A in enumerate(matrices)])
-    methods = [policy.root_method(method, arguments[0])] * len(matrices)
+    methods = [policy.root_method(method, arguments[0], A.device.type) for A in matrices]
     if not matrices:
         return []
     fields = _ops.foreach_inverse_root(matrices, given, methods, *arguments)

@@ -9,10 +9,12 @@ operation      device  "auto" means                                    because
 inverse_root   cpu     "eigh" (in float64)                             good at every condition and for every p; no
                                                                        slower than products from n = 128 on, at most
                                                                        1.8 times at n = 16
-eigenbasis     cpu     per matrix and step: QR where the ratio is      cold bases need QR steps, warm ones converge
+inverse_root   cuda    "polynomial" for the p that have coefficients,  products run at full speed there; chosen by
+                       else "eigh"                                     reasoning, not yet measured
+eigenbasis     both    per matrix and step: QR where the ratio is      cold bases need QR steps, warm ones converge
                        above 0.3, else a rotation; alternately where   in 1 to 3 rotations; from n = 512 on two
                        the ratio stays above 0.3. "eigh" for n ≥ 512   steps cost more than a decomposition
-                       where more than one step is allowed
+                       where more than one step is allowed (cpu)
 =============  ======  ==============================================  =============================================
 """
 
@@ -22,6 +24,7 @@ POLYNOMIAL_ROOTS = (2, 3, 4, 6, 8)
 LARGEST_POWER = 16  # s of p = r/s: the error of D^(-1/r) grows s times
 ROOT_METHODS = {"eigh": 0, "polynomial": 1}
 BASIS_METHODS = {"auto": 0, "rotation": 1, "qr": 2, "eigh": 3}
+LARGEST_CUDA_EIGH = 64  # rows of the CUDA kernel, a Jacobi iteration
 EIGH_FROM = 512  # rows from which two steps on a basis cost more than a decomposition
 
 
@@ -34,18 +37,36 @@ def polynomial_fraction(p: float) -> tuple[int, int]:
     return 0, 0
 
 
-def root_method(method: str, p: float) -> int:
-    """The kernel's number of a method of ``inverse_root``."""
-    if method == "polynomial" and polynomial_fraction(p) == (0, 0):
+def root_method(method: str, p: float, device: str) -> int:
+    """The kernel's number of a method of ``inverse_root`` on a type of device."""
+    has_polynomials = polynomial_fraction(p) != (0, 0)
+    if method == "polynomial" and not has_polynomials:
         raise NotImplementedError(
             f"method='polynomial' has coefficients for p = r/s with r in {POLYNOMIAL_ROOTS}, got p = {p};"
             " use method='eigh'."
         )
-    return ROOT_METHODS["eigh" if method == "auto" else method]
+    if method == "auto":
+        method = "polynomial" if device == "cuda" and has_polynomials else "eigh"
+    if method == "eigh" and device == "cuda":
+        raise NotImplementedError(
+            f"method='eigh' has no CUDA kernel yet, and p = {p} no polynomials (p = r/s with r in {POLYNOMIAL_ROOTS} has):"
+            " move A to cpu."
+        )
+    return ROOT_METHODS[method]
 
 
-def basis_method(method: str, n: int, max_steps: int) -> int:
-    """The kernel's number of a method of ``update_eigenbasis``."""
-    if method == "auto" and n >= EIGH_FROM and max_steps > 1:
+def basis_method(method: str, n: int, max_steps: int, device: str) -> int:
+    """The kernel's number of a method of ``update_eigenbasis`` on a type of device."""
+    if method == "eigh":
+        require_eigh(n, device)
+    if method == "auto" and device != "cuda" and n >= EIGH_FROM and max_steps > 1:
         return BASIS_METHODS["eigh"]
     return BASIS_METHODS[method]
+
+
+def require_eigh(n: int, device: str) -> None:
+    """Raises where there is no kernel for a decomposition."""
+    if device == "cuda" and n > LARGEST_CUDA_EIGH:
+        raise NotImplementedError(
+            f"A must have at most {LARGEST_CUDA_EIGH} rows for a decomposition on CUDA, got {n}: move it to cpu."
+        )
