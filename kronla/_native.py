@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import torch  # noqa: F401  (the extension links against the libraries that torch brings)
@@ -14,7 +16,25 @@ except ImportError as error:
         " in an environment that has torch."
     ) from error
 
+_cuda: ModuleType | None = None
+if find_spec("kronla._cuda") is not None:  # only where setup.py built for CUDA
+    try:
+        from kronla import _cuda
+    except ImportError as error:
+        raise ImportError(
+            f"kronla's CUDA extension could not be loaded ({error}): build it again with this torch, or with"
+            " KRONLA_CUDA=0."
+        ) from error
+
+
+def has_cuda_kernels() -> bool:
+    """Whether the CUDA kernels were built and loaded."""
+    return _cuda is not None
+
 
 def build_info() -> dict[str, Any]:
-    """What was built and which BLAS is in use: blas_config, blas_core, isa, compiler, torch_target, cuda."""
-    return _C.build_info()
+    """What was built and which BLAS is in use: blas_config, blas_core, isa, compiler, torch_target, cuda.
+
+    With CUDA also cuda_compiled and cuda_runtime, the versions that it was compiled with and runs on.
+    """
+    return {**_C.build_info(), **(_cuda.build_info() if _cuda is not None else {}), "cuda": has_cuda_kernels()}

@@ -7,17 +7,21 @@ Every function that takes a tensor returns it detached: no operation of kronla i
 
 from __future__ import annotations
 
-import math
 import numbers
+import sys
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from kronla import _native
+
 ACCUMULATORS = (torch.float32, torch.float64)
 GRADIENTS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-DEVICES = ("cpu", "meta")
+LARGEST_INTEGER = 2**31 - 1  # of sizes and steps: BLAS counts no further
+_LARGEST_FLOAT = sys.float_info.max
+DEVICES = ("cpu", "meta", *(("cuda",) if _native.has_cuda_kernels() else ()))
 
 
 def _tensor(name: str, value: object, dtypes: tuple[torch.dtype, ...]) -> Tensor:
@@ -99,10 +103,9 @@ def number(name: str, value: object) -> float:
     """A finite real number."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
-    result = float(value)
-    if not -math.inf < result < math.inf:  # torch.compile traces a comparison, not math.isfinite
+    if not -_LARGEST_FLOAT <= value <= _LARGEST_FLOAT:  # torch.compile traces a comparison, not math.isfinite
         raise ValueError(f"{name} must be finite, got {value}.")
-    return result
+    return float(value)
 
 
 def at_least(name: str, value: object, low: float) -> float:
@@ -122,12 +125,12 @@ def within(name: str, value: object, low: float, high: float) -> float:
 
 
 def integer(name: str, value: object, low: int) -> int:
-    """An integer ≥ low."""
+    """An integer from low to LARGEST_INTEGER."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an int, got {type(value).__name__}.")
     result = int(value)
-    if result < low:
-        raise ValueError(f"{name} must be at least {low}, got {result}.")
+    if not low <= result <= LARGEST_INTEGER:
+        raise ValueError(f"{name} must be in [{low}, {LARGEST_INTEGER}], got {result}.")
     return result
 
 
@@ -146,6 +149,8 @@ def writable(outputs: Sequence[tuple[str, Tensor]], inputs: Sequence[tuple[str, 
         return
     spans = []
     for name, tensor in outputs:
+        if tensor.is_neg():
+            raise ValueError(f"{name} is updated in place but is a lazily negated view; call resolve_neg() first.")
         if _overlaps_itself(tensor):
             raise ValueError(
                 f"{name} is updated in place but overlaps itself (strides {tensor.stride()}); clone it first."
@@ -185,7 +190,29 @@ def _share_memory(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors with intersecting spans have a byte in common."""
     if a.is_contiguous() and b.is_contiguous():
         return True
+    if _in_separate_columns(a, b):
+        return False
     return bool(torch.isin(_addresses(a), _addresses(b)).any())
+
+
+def _in_separate_columns(a: Tensor, b: Tensor) -> bool:
+    """Whether some period, a stride of both, keeps their bytes apart: blocks side by side in one buffer."""
+    base = min(a.data_ptr(), b.data_ptr())
+    strides = [
+        (size, stride * t.element_size()) for t in (a, b) for size, stride in zip(t.shape, t.stride(), strict=True)
+    ]
+    for period in {stride for size, stride in strides if size > 1 and stride > 0}:
+        intervals = []
+        for tensor in (a, b):
+            item = tensor.element_size()
+            steps = [(size, stride * item) for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
+            extent = item + sum((size - 1) * stride for size, stride in steps if stride % period != 0)
+            begin = (tensor.data_ptr() - base) % period
+            intervals.append((begin, begin + extent))
+        (begin_a, end_a), (begin_b, end_b) = intervals
+        if max(end_a, end_b) <= period and (end_a <= begin_b or end_b <= begin_a):
+            return True
+    return False
 
 
 def _addresses(tensor: Tensor) -> Tensor:

@@ -161,13 +161,16 @@ def _options(
         checks.at_least("damping", damping, 0.0),
         checks.at_least("relative_damping", relative_damping, 0.0),
         0.1 if rtol is None else checks.at_least("rtol", rtol, 0.0),
-        2**31 - 1 if max_steps is None else checks.integer("max_steps", max_steps, 1),
+        checks.LARGEST_INTEGER if max_steps is None else checks.integer("max_steps", max_steps, 1),
     )
 
 
 def _exponent(p: object) -> float:
     # A Fraction by its parts: torch.compile traces that, but not float(p).
-    value = p.numerator / p.denominator if isinstance(p, Fraction) else checks.number("p", p)
+    if isinstance(p, Fraction):
+        value = checks.number("p", p.numerator) / checks.number("p", p.denominator)
+    else:
+        value = checks.number("p", p)
     if value <= 0.0:
         raise ValueError(f"p must be greater than 0, got {p}.")
     return value

@@ -49,8 +49,8 @@ def root_method(method: str, p: float, device: str) -> int:
         method = "polynomial" if device == "cuda" and has_polynomials else "eigh"
     if method == "eigh" and device == "cuda":
         raise NotImplementedError(
-            f"method='eigh' has no CUDA kernel yet, and p = {p} no polynomials (p = r/s with r in {POLYNOMIAL_ROOTS} has):"
-            " move A to cpu."
+            f"method='eigh' has no CUDA kernel yet, and 'polynomial' only p = r/s with r in {POLYNOMIAL_ROOTS}, got"
+            f" p = {p}: move A to cpu."
         )
     return ROOT_METHODS[method]
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from torch import Tensor
@@ -50,7 +50,7 @@ def _finite_positive_or_zero(value: Any) -> bool:
 
 
 def _whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: value == int(value) and value >= least if math.isfinite(value) else False
+    return lambda value: isinstance(value, Integral) and not isinstance(value, bool) and value >= least
 
 
 _NOT_NUMBERS = frozenset({"betas", "method", "grafting", "maximize", "foreach"})

@@ -320,3 +320,17 @@ def test_info_of_non_finite(method, where, value, device, dtype):
     assert found.ratio[1].isnan() and found.eigenvalues[1].isnan().all()
     assert found.Q[::2].isfinite().all()
     assert kronla.off_diagonal_ratio(A, Q).isnan().tolist() == [False, True, False]
+
+
+def test_columns_of_any_scale_have_full_rank():
+    S = torch.diag(torch.tensor([1.0, 1e-170, 1e170], dtype=torch.float64))
+    Q, info = kronla.orthonormalize(S)
+    assert info == 0 and torch.equal(Q, torch.eye(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("method", ["rotation", "auto"])  # a QR step repairs any basis
+def test_a_basis_far_from_orthogonal_comes_back(method):
+    G = torch.randn(64, 64)
+    Q = torch.randn(64, 64) * 5e37
+    basis = kronla.update_eigenbasis(G @ G.mT, Q, method=method, max_steps=2)
+    assert basis.info == 1 and torch.equal(basis.Q, Q) and basis.ratio.isnan()

@@ -307,3 +307,30 @@ def test_empty(device, dtype):
         assert found.X.shape == (3, 0, 0)
         assert found.info.tolist() == [0, 0, 0]
         assert_figures_close(found.residual, torch.zeros(3), 0)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+@pytest.mark.parametrize("method", ["eigh", "polynomial"])
+def test_a_root_that_leaves_the_range_is_not_good(scale, method):
+    A = (2 * torch.eye(20) + 0.5 * torch.ones(20, 20)) * scale
+    assert kronla.inverse_root(A, 0.5, method=method).info == 1  # A^(-2) is 1e60 or 1e-60
+
+
+def test_any_limit_of_steps():
+    A = 2 * torch.eye(20)
+    root = kronla.inverse_root(A, 2, method="polynomial", max_steps=2**31 - 1)
+    assert root.info == 0 and root.steps > 0
+    with pytest.raises(ValueError, match="max_steps"):
+        kronla.inverse_root(A, 2, max_steps=2**63)
+
+
+@pytest.mark.parametrize("p", [10**400, Fraction(10**400), Fraction(1, 10**400)])
+def test_a_number_beyond_the_floats_is_refused(p):
+    with pytest.raises(ValueError, match="p must"):
+        kronla.inverse_root(torch.eye(2), p)
+
+
+def test_damping_far_above_the_matrix():
+    root = kronla.inverse_root(torch.eye(5, dtype=torch.float64) * 2e-305, 4, damping=1e10)
+    assert root.info == 0
+    assert torch.allclose(root.X, torch.eye(5, dtype=torch.float64) * 1e10**-0.25, rtol=1e-12)

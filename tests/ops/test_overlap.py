@@ -145,3 +145,19 @@ def test_a_dimension_of_size_one_may_have_any_stride():
 def test_empty_outputs_overlap_nothing():
     x = torch.zeros(0, 3, 3)
     kronla.update_factors_(x, x, torch.zeros(0, 3, 3), beta=0)
+
+
+def test_factors_side_by_side_in_one_buffer_are_cheap(monkeypatch):
+    def listed(tensor):
+        raise AssertionError("every address was listed")
+
+    monkeypatch.setattr("kronla.ops.checks._addresses", listed)
+    buffer = torch.zeros(256, 512)
+    kronla.update_factors_(buffer[:, :256], buffer[:, 256:], torch.randn(256, 256), beta=0.9)
+    assert (buffer != 0).all()
+
+
+def test_a_lazily_negated_output_is_refused():
+    F = torch.zeros(4, 4, dtype=torch.complex64).conj().imag
+    with pytest.raises(ValueError, match="resolve_neg"):
+        kronla.update_factors_(F, None, torch.eye(4), beta=0.0)

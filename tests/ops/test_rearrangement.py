@@ -249,3 +249,9 @@ def test_info_of_a_non_finite_start(device):
     start = psd(2, (3,), device=device), psd(3, (3,), device=device)
     start[1][2, 0, 0] = float("nan")
     assert kronla.nearest_kronecker(covariance(2, 3, (3,), device=device), 2, 3, start=start).info.tolist() == [0, 0, 3]
+
+
+def test_a_size_without_elements_returns_at_once():
+    assert kronla.rearrange(torch.zeros(0, 0), 2**20, 0).shape == (2**40, 0)
+    with pytest.raises(ValueError, match="m must be in"):
+        kronla.rearrange(torch.zeros(0, 0), 2**40, 0)

@@ -81,17 +81,7 @@ void apply_modes(const std::vector<ApplyGroup<T>>& groups, const Parallel& paral
   });
 }
 
-template <class T>
-void order_by_shrinkage(ApplyGroup<T>& group) {
-  // rows / cols ascending, compared without division. With costs c·r·(the rest) this is the cheapest order.
-  std::stable_sort(group.factors.begin(), group.factors.end(), [&](const auto& a, const auto& b) {
-    return a.rows * group.dims[b.dim] < b.rows * group.dims[a.dim];
-  });
-}
-
 template void apply_modes<float>(const std::vector<ApplyGroup<float>>&, const Parallel&);
 template void apply_modes<double>(const std::vector<ApplyGroup<double>>&, const Parallel&);
-template void order_by_shrinkage<float>(ApplyGroup<float>&);
-template void order_by_shrinkage<double>(ApplyGroup<double>&);
 
 }  // namespace kronla

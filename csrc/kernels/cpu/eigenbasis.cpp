@@ -218,6 +218,10 @@ void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t m
     } else {
       basis.evaluate();
     }
+    if (!all_finite(n, basis.quotients)) {  // Q is finite and yet so far from orthogonal that QᵀAQ overflows
+      std::copy_n(Q_old, size, Q);
+      return report_nan(group, index, steps, kNotConverged);
+    }
     if (!more || (tol > 0.0 && basis.ratio <= tol)) break;
     if (group.method == BasisMethod::Eigh) {
       if (!eigh_step(basis, scratch)) break;

@@ -140,7 +140,7 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
 
   // D / unit in float64. The unit, a power of two near D's largest element, keeps every square in range.
   double* D = scratch.take<double>(size);
-  const double scale = power_of_two_scale(largest_magnitude(size, A));
+  const double scale = power_of_two_scale(std::max(static_cast<double>(largest_magnitude(size, A)), options.damping));
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j <= i; ++j) D[i * n + j] = static_cast<double>(A[i * n + j]) * scale;
   mirror_lower(n, D);
@@ -168,6 +168,9 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
     for (int64_t i = 0; i < size; ++i) wide[i] = static_cast<double>(X[i]) / root.back;
     root.residual = root_residual(n, D, wide, static_cast<int64_t>(options.p), scratch);
   }
+  // Where p is no integer the residual says nothing of an X that left the range of T.
+  if (!all_finite(size, X) || largest_magnitude(size, X) == T(0))
+    root.residual = std::numeric_limits<double>::infinity();
   group.residual[index] = static_cast<T>(root.residual);
   group.steps[index] = static_cast<int32_t>(root.steps);
   group.info[index] = root.residual <= options.rtol ? kGood : kNotConverged;

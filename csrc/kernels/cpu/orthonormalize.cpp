@@ -73,20 +73,26 @@ double householder(int64_t m, int64_t n, double* W, Scratch& scratch) {
   return n > 0 ? *std::min_element(diagonal, diagonal + n) : 1.0;
 }
 
-// W ← S with columns of norm 1 (a zero column stays 0). Scaled by the largest element first: no square overflows.
+// W ← S with columns of norm 1 (a zero column stays 0). Each is scaled by its largest element first: no square leaves
+// the range.
 template <class T>
 void unit_columns(int64_t m, int64_t n, const T* S, double* W, Scratch& scratch) {
-  const double scale = power_of_two_scale(largest_magnitude(m * n, S));
-  double* norms = scratch.take<double>(n);
-  std::fill_n(norms, n, 0.0);
+  T* largest = scratch.take<T>(n);
+  double* scales = scratch.take<double>(n);
+  double* squares = scratch.take<double>(n);
+  std::fill_n(largest, n, T(0));
+  std::fill_n(squares, n, 0.0);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) largest[j] = std::max(largest[j], std::abs(S[i * n + j]));
+  for (int64_t j = 0; j < n; ++j) scales[j] = power_of_two_scale(largest[j]);
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < n; ++j) {
-      W[i * n + j] = static_cast<double>(S[i * n + j]) * scale;
-      norms[j] += W[i * n + j] * W[i * n + j];
+      W[i * n + j] = static_cast<double>(S[i * n + j]) * scales[j];
+      squares[j] += W[i * n + j] * W[i * n + j];
     }
-  for (int64_t j = 0; j < n; ++j) norms[j] = norms[j] > 0.0 ? 1.0 / std::sqrt(norms[j]) : 0.0;
+  for (int64_t j = 0; j < n; ++j) squares[j] = squares[j] > 0.0 ? 1.0 / std::sqrt(squares[j]) : 0.0;
   for (int64_t i = 0; i < m; ++i)
-    for (int64_t j = 0; j < n; ++j) W[i * n + j] *= norms[j];
+    for (int64_t j = 0; j < n; ++j) W[i * n + j] *= squares[j];
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ namespace kronla {
 template <class T>
 void rearrange(int64_t batch, int64_t m, int64_t n, const T* H, T* rearranged, const Parallel& parallel) {
   const int64_t mn = m * n;
+  if (mn == 0) return;
   for_each(parallel, batch * m, [&](int64_t piece, Scratch&) {
     const int64_t b = piece / m, i = piece % m;
     const T* rows = H + b * mn * mn + i * n * mn;
@@ -24,6 +25,7 @@ void rearrange(int64_t batch, int64_t m, int64_t n, const T* H, T* rearranged, c
 template <class T>
 void unrearrange(int64_t batch, int64_t m, int64_t n, const T* rearranged, T* H, const Parallel& parallel) {
   const int64_t mn = m * n;
+  if (mn == 0) return;
   for_each(parallel, batch * m, [&](int64_t piece, Scratch&) {
     const int64_t b = piece / m, i = piece % m;
     const T* in = rearranged + b * mn * mn + i * m * n * n;

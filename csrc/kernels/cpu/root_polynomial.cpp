@@ -132,7 +132,7 @@ int64_t root_polynomial(int64_t n, const double* D, double low, double high, int
   // The last step that this spectrum may enter, M = D · (its `high`)/high.
   int64_t entry = 0;
   while (entry + 2 < chain.count && chain.first[entry + 1].low <= low / high * chain.first[entry + 1].high) ++entry;
-  const int64_t stop = std::min(end, entry + max_steps);
+  const int64_t stop = entry + std::min(end - entry, max_steps);
   const double scale = chain.first[entry].high / high;
 
   int64_t k = entry;
