@@ -1,0 +1,408 @@
+#include "emulator/scheduler.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "emulator/memory.h"
+#include "emulator/sanitizers.h"
+
+#if defined(__x86_64__)
+// The registers that a called function must keep, and the stack pointer.
+asm(R"(
+.text
+.globl kronla_emulator_switch
+.hidden kronla_emulator_switch
+.type kronla_emulator_switch, @function
+kronla_emulator_switch:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size kronla_emulator_switch, .-kronla_emulator_switch
+)");
+#endif
+
+namespace kronla::emulator {
+namespace {
+
+enum class State { Ready, AtBlockBarrier, AtWarp, Done };
+
+struct Copy {
+  void* target;
+  const void* source;
+  int bytes, source_bytes;
+  int group;
+};
+
+struct Fiber {
+  Context context;
+  Stack stack;
+  FiberSanitizer sanitizer;
+  Index3 index;
+  int linear = 0;
+  State state = State::Done;
+  Place place{"", 0};
+  const char* what = "";
+  uint32_t mask = 0;
+  Collective collective = nullptr;
+  BlockReduction reduce = nullptr;
+  void* argument = nullptr;
+  std::vector<Copy> copies;
+  int groups = 0;
+  unsigned barriers = 0, warp_barriers = 0;  // passed so far
+};
+
+struct SharedArray {
+  Place place;
+  std::string name;
+  std::unique_ptr<SharedMemory> memory;
+};
+
+struct Launch {
+  const char* kernel;
+  Index3 grid, block, at;
+  const std::function<void()>* body;
+  std::vector<std::unique_ptr<Fiber>> fibers;
+  Fiber* current = nullptr;
+  std::unique_ptr<SharedMemory> dynamic;
+  std::vector<SharedArray> arrays;
+  std::string failure;
+  std::mt19937 engine;
+  // For the race detector. Barriers take turns with two tokens: who has passed one and comes to the next must not order
+  // those that have not yet left the first.
+  char start = 0, end = 0, barriers[2] = {}, warp_barriers[32][2] = {};
+};
+
+thread_local Launch* active = nullptr;
+// Where fibers return to: the stack of the host thread, the same in every launch.
+thread_local Context host_context;
+thread_local FiberSanitizer host_sanitizer;
+// Fibers outlive a launch: they wait for the next block at the end of `enter`.
+thread_local std::vector<std::unique_ptr<Fiber>> idle_fibers;
+
+Launch& launch() { return *active; }
+Fiber& self() { return *active->current; }
+
+void to_scheduler() {
+  Fiber& me = self();
+  switch_fiber(me.context, me.sanitizer, host_context, host_sanitizer);
+}
+
+void enter() {
+  entered_fiber(host_sanitizer);
+  for (;;) {
+    tsan_acquire(&launch().start);
+    (*launch().body)();
+    tsan_release(&launch().end);
+    self().state = State::Done;
+    to_scheduler();
+  }
+}
+
+void resume(Fiber& fiber) {
+  Launch& l = launch();
+  l.current = &fiber;
+  switch_fiber(host_context, host_sanitizer, fiber.context, fiber.sanitizer);
+  l.current = nullptr;
+  if (!l.failure.empty()) throw Failure(l.failure);
+}
+
+std::unique_ptr<Fiber> make_fiber() {
+  if (!idle_fibers.empty()) {
+    auto fiber = std::move(idle_fibers.back());
+    idle_fibers.pop_back();
+    return fiber;
+  }
+  auto fiber = std::make_unique<Fiber>();
+  prepare(fiber->context, fiber->stack.begin(), Stack::kBytes, enter);
+  fiber->sanitizer.start(fiber->stack.begin(), Stack::kBytes);
+  return fiber;
+}
+
+template <class T>
+void put_in_order(std::vector<T>& turns) {
+  if (settings().order == Order::Shuffled) std::shuffle(turns.begin(), turns.end(), launch().engine);
+}
+
+template <class T>
+std::vector<T> turns_of(T count) {
+  std::vector<T> turns(count);
+  for (T i = 0; i < count; ++i) turns[i] = settings().order == Order::Reverse ? count - 1 - i : i;
+  return turns;
+}
+
+std::string in_kernel() { return std::string(" in ") + launch().kernel; }
+
+// Runs every collective of a warp that is complete; whether there was one.
+bool run_collectives(Fiber* const* lanes) {
+  for (int i = 0; i < 32; ++i) {
+    const Fiber& first = *lanes[i];
+    if (first.state != State::AtWarp) continue;
+    if ((first.mask >> i & 1) == 0)
+      throw Failure(describe(first.place) + ": lane " + std::to_string(i) + " is not in the mask of its own " +
+                    first.what + in_kernel() + ".");
+    bool complete = true;
+    void* arguments[32] = {};
+    for (int j = 0; j < 32 && complete; ++j) {
+      if ((first.mask >> j & 1) == 0) continue;
+      const Fiber& other = *lanes[j];
+      complete = other.state == State::AtWarp && other.place == first.place && other.mask == first.mask &&
+                 other.collective == first.collective;
+      arguments[j] = other.argument;
+    }
+    if (!complete) continue;
+    if (first.collective != nullptr) {
+      const UncheckedAccess unchecked;  // the arguments lie on the stacks of the lanes
+      try {
+        first.collective(arguments);
+      } catch (const Failure& failure) {
+        throw Failure(describe(first.place) + ": " + failure.what());
+      }
+    }
+    for (int j = 0; j < 32; ++j)
+      if (first.mask >> j & 1) lanes[j]->state = State::Ready;
+    return true;
+  }
+  return false;
+}
+
+// Runs one warp until all its lanes wait at a block barrier or have ended.
+void run_warp(int warp) {
+  Fiber* lanes[32];
+  for (int i = 0; i < 32; ++i) lanes[i] = launch().fibers[warp * 32 + i].get();
+  std::vector<int> turns = turns_of(32);
+  do {
+    put_in_order(turns);
+    for (const int i : turns)
+      if (lanes[i]->state == State::Ready) resume(*lanes[i]);
+  } while (run_collectives(lanes));
+  for (int i = 0; i < 32; ++i) {
+    if (lanes[i]->state != State::AtWarp) continue;
+    std::string others;
+    for (int j = 0; j < 32 && others.empty(); ++j) {
+      const Fiber& other = *lanes[j];
+      if (other.state == State::Done) {
+        others = "lane " + std::to_string(j) + " has ended";
+      } else if (other.state == State::AtBlockBarrier || !(other.place == lanes[i]->place) ||
+                 other.mask != lanes[i]->mask) {
+        others = "lane " + std::to_string(j) + " waits at " + describe(other.place);
+      }
+    }
+    throw Failure(describe(lanes[i]->place) + ": divergent " + lanes[i]->what + in_kernel() + ": lane " +
+                  std::to_string(i) + " waits here, and " + others + ".");
+  }
+}
+
+// Lets all threads pass the barrier they wait at; false where all have ended.
+bool pass_barrier() {
+  const auto& fibers = launch().fibers;
+  const Fiber* waiting = nullptr;
+  const Fiber* elsewhere = nullptr;
+  size_t ended = 0;
+  for (const auto& fiber : fibers) {
+    if (fiber->state == State::Done) {
+      ++ended;
+    } else if (waiting == nullptr) {
+      waiting = fiber.get();
+    } else if (!(fiber->place == waiting->place)) {
+      elsewhere = fiber.get();
+    }
+  }
+  if (waiting == nullptr) return false;
+  const std::string here = describe(waiting->place) + ": divergent block barrier" + in_kernel() + ": thread " +
+                           std::to_string(waiting->linear) + " waits here, and ";
+  if (ended > 0) throw Failure(here + std::to_string(ended) + " of " + std::to_string(fibers.size()) + " have ended.");
+  if (elsewhere != nullptr)
+    throw Failure(here + "thread " + std::to_string(elsewhere->linear) + " at " + describe(elsewhere->place) + ".");
+  if (waiting->reduce != nullptr) {
+    std::vector<void*> arguments;
+    for (const auto& fiber : fibers) arguments.push_back(fiber->argument);
+    const UncheckedAccess unchecked;
+    waiting->reduce(arguments.data(), static_cast<int>(arguments.size()));
+  }
+  for (const auto& fiber : fibers) fiber->state = State::Ready;
+  return true;
+}
+
+void run_block(size_t shared_bytes) {
+  Launch& l = launch();
+  l.dynamic = std::make_unique<SharedMemory>(shared_bytes);
+  l.arrays.clear();
+  for (const auto& fiber : l.fibers) {
+    fiber->state = State::Ready;
+    fiber->groups = 0;
+    fiber->barriers = fiber->warp_barriers = 0;
+  }
+  tsan_release(&l.start);
+  std::vector<int> warps = turns_of(static_cast<int>(l.fibers.size() / 32));
+  do {
+    put_in_order(warps);
+    for (const int warp : warps) run_warp(warp);
+  } while (pass_barrier());
+  tsan_acquire(&l.end);
+  for (const auto& fiber : l.fibers)
+    if (!fiber->copies.empty())
+      throw Failure("a thread ended before its asynchronous copies landed" + in_kernel() + ".");
+  bool untouched = l.dynamic->zones_untouched();
+  for (const SharedArray& array : l.arrays) untouched = untouched && array.memory->zones_untouched();
+  if (!untouched)
+    throw Failure("shared memory was written outside its " + std::to_string(shared_bytes) + " bytes" + in_kernel() +
+                  ".");
+}
+
+}  // namespace
+
+Settings& settings() {
+  thread_local Settings current;
+  return current;
+}
+
+std::string describe(Place place) { return std::string(place.file) + ":" + std::to_string(place.line); }
+
+void run(const char* kernel, Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& body) {
+  const size_t threads = size_t{block.x} * block.y * block.z, blocks = size_t{grid.x} * grid.y * grid.z;
+  const std::string name = kernel;
+  if (active != nullptr) throw Failure(name + " was launched from inside a kernel.");
+  if (threads == 0 || threads > 1024 || threads % 32 != 0)
+    throw Failure(name + ": a block must have 32 to 1024 threads, in whole warps, got " + std::to_string(threads) +
+                  ".");
+  if (blocks == 0 || grid.y > 65535 || grid.z > 65535) throw Failure(name + ": the grid is empty or too large.");
+  if (shared_bytes > settings().shared_limit)
+    throw Failure(name + ": a block may have " + std::to_string(settings().shared_limit) +
+                  " bytes of shared memory, asked for " + std::to_string(shared_bytes) + ".");
+  Launch current;
+  current.kernel = kernel;
+  current.grid = grid;
+  current.block = block;
+  current.body = &body;
+  current.engine.seed(settings().seed);
+  host_sanitizer.adopt();
+  for (size_t i = 0; i < threads; ++i) {
+    auto fiber = make_fiber();
+    fiber->linear = static_cast<int>(i);
+    fiber->index = Index3(i % block.x, i / block.x % block.y, i / (size_t{block.x} * block.y));
+    current.fibers.push_back(std::move(fiber));
+  }
+  const struct Activation {
+    explicit Activation(Launch& l) { active = &l; }
+    ~Activation() { active = nullptr; }
+  } activation(current);
+  std::vector<size_t> turns = turns_of(blocks);
+  put_in_order(turns);
+  for (const size_t b : turns) {
+    current.at = Index3(b % grid.x, b / grid.x % grid.y, b / (size_t{grid.x} * grid.y));
+    run_block(shared_bytes);
+  }
+  // Where a launch fails its fibers are in the middle of a kernel: they are dropped with it.
+  for (auto& fiber : current.fibers) idle_fibers.push_back(std::move(fiber));
+}
+
+const Index3& thread_index() { return self().index; }
+const Index3& block_index() { return launch().at; }
+const Index3& block_size() { return launch().block; }
+const Index3& grid_size() { return launch().grid; }
+int lane() { return self().linear % 32; }
+
+unsigned char* shared_memory() { return launch().dynamic->begin(); }
+
+void* shared_array(Place place, const char* name, size_t bytes) {
+  for (const SharedArray& array : launch().arrays)
+    if (array.place == place && array.name == name) return array.memory->begin();
+  const UncheckedAccess unchecked;  // whoever comes first makes it for all
+  launch().arrays.push_back({place, name, std::make_unique<SharedMemory>(bytes)});
+  return launch().arrays.back().memory->begin();
+}
+
+bool in_shared_memory(const void* pointer, size_t bytes) {
+  if (launch().dynamic->holds(pointer, bytes)) return true;
+  return std::any_of(launch().arrays.begin(), launch().arrays.end(),
+                     [&](const SharedArray& array) { return array.memory->holds(pointer, bytes); });
+}
+
+void block_barrier(Place place, BlockReduction reduce, void* argument) {
+  Fiber& me = self();
+  me.state = State::AtBlockBarrier;
+  me.place = place;
+  me.reduce = reduce;
+  me.argument = argument;
+  char* token = &launch().barriers[me.barriers++ % 2];
+  tsan_release(token);
+  to_scheduler();
+  tsan_acquire(token);
+}
+
+void warp_collective(const char* what, uint32_t mask, Place place, Collective collective, void* argument,
+                     bool orders_memory) {
+  Fiber& me = self();
+  me.state = State::AtWarp;
+  me.what = what;
+  me.mask = mask;
+  me.place = place;
+  me.collective = collective;
+  me.argument = argument;
+  if (!orders_memory) return to_scheduler();
+  char* token = &launch().warp_barriers[me.linear / 32][me.warp_barriers++ % 2];
+  tsan_release(token);
+  to_scheduler();
+  tsan_acquire(token);
+}
+
+void async_copy(void* shared, const void* global, int bytes, int source_bytes, Place place) {
+  const auto aligned = [bytes](const void* p) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; };
+  const char* fault = nullptr;
+  if (bytes != 4 && bytes != 8 && bytes != 16) {
+    fault = "has 4, 8 or 16 bytes";
+  } else if (source_bytes < 0 || source_bytes > bytes) {
+    fault = "reads between no byte and all of its size";
+  } else if (!in_shared_memory(shared, bytes)) {
+    fault = "must go to shared memory: this one does not, or goes beyond it";
+  } else if (!aligned(shared) || !aligned(global)) {
+    fault = "must be aligned to its size on both sides: this one is not aligned";
+  }
+  if (fault != nullptr) {
+    set_failure(describe(place) + ": an asynchronous copy " + fault + in_kernel() + ".");
+    abandon();
+  }
+  self().copies.push_back({shared, global, bytes, source_bytes, self().groups});
+}
+
+void async_commit() { ++self().groups; }
+
+void async_wait(int newest_groups_left, Place) {
+  Fiber& me = self();
+  const int last = me.groups - newest_groups_left;  // groups from here on may still be on their way
+  size_t kept = 0;
+  for (const Copy& copy : me.copies) {
+    if (copy.group >= last) {
+      me.copies[kept++] = copy;
+      continue;
+    }
+    if (copy.source_bytes > 0) std::memcpy(copy.target, copy.source, copy.source_bytes);
+    std::memset(static_cast<char*>(copy.target) + copy.source_bytes, 0, copy.bytes - copy.source_bytes);
+  }
+  me.copies.resize(kept);
+}
+
+void set_failure(const std::string& sentence) { launch().failure = sentence; }
+
+void abandon() {
+  to_scheduler();
+  std::abort();  // never resumed
+}
+
+}  // namespace kronla::emulator

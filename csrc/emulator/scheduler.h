@@ -1,0 +1,81 @@
+// The host emulator's scheduler: every thread of a block is a fiber, and one host thread runs them all.
+//
+// A warp runs alone to the next block barrier, and a lane alone to the next warp collective: the largest skew that CUDA
+// allows, so that whoever relies on a barrier that is not there reads what has not been written yet. The order in which
+// warps, lanes and blocks get their turn is one of three; a right kernel gives the same answer in all of them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+
+namespace kronla::emulator {
+
+enum class Order { Forward, Reverse, Shuffled };
+
+struct Settings {
+  Order order = Order::Forward;
+  unsigned seed = 1;                 // of Order::Shuffled
+  size_t shared_limit = 227 * 1024;  // bytes of shared memory a block may ask for; sm_80 has 163 KB
+  int multiprocessors = 4;           // of the device that launchers see
+};
+Settings& settings();
+
+// What a launch throws where a kernel is wrong: one sentence, with file and line where there is one.
+class Failure : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+struct Index3 {
+  unsigned x = 1, y = 1, z = 1;
+  Index3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+// A place in a kernel. Defaults of parameters name the caller's.
+struct Place {
+  const char* file;
+  int line;
+  bool operator==(const Place& other) const { return line == other.line && std::string(file) == other.file; }
+};
+
+// Runs `body` once for each thread of each block. Throws Failure.
+void run(const char* kernel, Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& body);
+
+// ---- of the running thread ----
+
+const Index3& thread_index();
+const Index3& block_index();
+const Index3& block_size();
+const Index3& grid_size();
+int lane();
+
+// The block's dynamic shared memory, and arrays that all threads of a block share, told apart by their place.
+unsigned char* shared_memory();
+void* shared_array(Place place, const char* name, size_t bytes);
+bool in_shared_memory(const void* pointer, size_t bytes);
+
+// Waits for all threads of the block. `reduce`, if given, runs once on all `arguments` (one per thread, in order).
+using BlockReduction = void (*)(void* const* arguments, int count);
+void block_barrier(Place place, BlockReduction reduce = nullptr, void* argument = nullptr);
+
+// Waits for the lanes in `mask`, which must come to the same collective; `collective` then runs once. arguments[lane] is
+// what that lane gave, nullptr for lanes outside the mask. `orders_memory`: as __syncwarp does, and a shuffle does not.
+using Collective = void (*)(void* const arguments[32]);
+void warp_collective(const char* what, uint32_t mask, Place place, Collective collective, void* argument,
+                     bool orders_memory = false);
+
+// Asynchronous copies to shared memory: they land at the wait, never before. Bytes beyond `source_bytes` become 0.
+void async_copy(void* shared, const void* global, int bytes, int source_bytes, Place place);
+void async_commit();
+void async_wait(int newest_groups_left, Place place);
+
+// Ends the launch with a Failure, from inside a kernel. In two steps: what lies on the fiber's stack in the second is never
+// destroyed, so the sentence must be gone by then.
+void set_failure(const std::string& sentence);
+[[noreturn]] void abandon();
+std::string describe(Place place);
+
+}  // namespace kronla::emulator
