@@ -6,6 +6,8 @@ PYTHON ?= python3
 TORCH_SPEC ?= torch==2.13.0
 # And which one `make cuda-build` installs: its wheels on PyPI are of CUDA 13.0, as nvcc must be.
 CUDA_TORCH_SPEC ?= torch==2.11.0
+# For which GPU `make cuda-tests` compiles.
+CUDA_ARCH ?= -gencode=arch=compute_90,code=sm_90
 # Passed to the build: auto, 0 or 1.
 KRONLA_CUDA ?= auto
 # More arguments for pytest, for example: make test ARGS="-k factors -x"
@@ -138,11 +140,18 @@ emulated: $(STAMPS)/extra-dev $(STAMPS)/extra-test ## Run the Python tests on th
 cuda-check: ## Compile every .cu with nvcc for sm_80, sm_90 and sm_100; registers, shared memory and spills of each kernel
 	@$(PYTHON) tests/csrc/cuda/check_resources.py $(ARGS)
 
+.PHONY: cuda-tests
+cuda-tests: ## Build the C++ tests of the CUDA kernels with nvcc, to be run where there is a GPU, into build/cuda-tests
+	@mkdir -p build/cuda-tests
+	@for test in $(basename $(notdir $(wildcard tests/csrc/cuda/test_*.cu))); do \
+	  nvcc -std=c++17 -O2 -lineinfo $(CUDA_ARCH) -Icsrc -Itests/csrc -o build/cuda-tests/$$test tests/csrc/cuda/$$test.cu \
+	    $(shell find csrc/kernels/cuda -name '*.cu') || exit 1; echo "build/cuda-tests/$$test"; done
+
 .PHONY: cuda-build
 cuda-build: ## Build with CUDA in a copy with an environment of its own, and say what was built; needs nvcc, no GPU
 	@mkdir -p build/cuda
 	@git ls-files -z --cached --others --exclude-standard | tar -c --null --files-from=- | tar -x -C build/cuda
-	@$(MAKE) --no-print-directory -C build/cuda build TORCH_SPEC='$(CUDA_TORCH_SPEC)' KRONLA_CUDA=1
+	@cd build/cuda && $(MAKE) --no-print-directory build TORCH_SPEC='$(CUDA_TORCH_SPEC)' KRONLA_CUDA=1
 	@cd build/cuda && $(BIN)/python -m kronla info
 
 .PHONY: clean

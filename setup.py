@@ -104,6 +104,19 @@ def nvcc_release(cuda_home: str | None) -> str | None:
     return release.group(1) if release else None
 
 
+def find_toolkit() -> None:
+    """Sets CUDA_HOME to where nvcc says it lives, which need not be beside its name on the PATH; as given, if given."""
+    if os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"):
+        return
+    try:
+        answer = subprocess.run(["nvcc", "--dryrun", "-E", "-x", "cu", os.devnull], capture_output=True, text=True)
+    except OSError:
+        return
+    folder = re.search(r"_HERE_=(\S+)", answer.stderr)
+    if folder:
+        os.environ["CUDA_HOME"] = os.path.dirname(folder.group(1))
+
+
 def cuda_obstacle(torch_version: str, torch_cuda: str | None, cuda_home: str | None) -> str | None:
     """Why CUDA cannot be built here; None where it can."""
     if not find(CUDA_SOURCES[:1]):
@@ -181,6 +194,7 @@ def extension_arguments() -> dict:
     torch, pybind11, openblas, *_ = require_modules(BUILD_PACKAGES)
     require_torch_2_10(torch.__version__)
     require_compiler()
+    find_toolkit()  # before torch looks for it
     from torch.utils import cpp_extension
 
     obstacle = cuda_obstacle(torch.__version__, torch.version.cuda, cpp_extension.CUDA_HOME)

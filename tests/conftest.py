@@ -14,24 +14,51 @@ def _seed():
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=["cpu", "cuda"])
-def device(request) -> torch.device:
+@pytest.fixture(params=["cpu", "cuda", "emulated"])
+def device(request, monkeypatch) -> torch.device:
+    """Where a test runs; "emulated": CPU tensors, on the CUDA kernels run by the host emulator."""
+    if request.param == "emulated":
+        _emulate(request.module.__name__.removeprefix("test_"), monkeypatch)
+        return torch.device("cpu")
     if request.param == "cuda":
         if not torch.cuda.is_available():
             pytest.skip("torch sees no CUDA device")
-        if not _kronla_runs_on("cuda"):
-            pytest.skip("kronla was built without CUDA")
+        without = _families_without_cuda(request.module.__name__.removeprefix("test_"))
+        if without:
+            pytest.skip(f"no CUDA kernels for {', '.join(without)} in this build")
     return torch.device(request.param)
 
 
-def _kronla_runs_on(device: str) -> bool:
-    import kronla
+def _emulate(family: str, monkeypatch) -> None:
+    from emulated import ops
 
-    try:
-        kronla.kron_apply(*torch.ones(3, 1, 1, device=device))
-    except NotImplementedError:
-        return False
-    return True
+    if family not in ops.FAMILIES:
+        pytest.skip("no emulated kernels for this module")
+    if ops.native() is None:
+        pytest.skip("the emulated kernels are not built: run `make emulated`")
+    monkeypatch.setattr(f"kronla.ops.{family}._ops", ops.FAMILIES[family])
+
+
+#: By module of tests: an op that has CUDA kernels where its family has. Other modules test all families.
+CUDA_OPS = {
+    "factors": "update_factors_",
+    "inverse_root": "inverse_root",
+    "eigenbasis": "update_eigenbasis",
+    "eigh": "eigh",
+    "rearrangement": "rearrange",
+    "apply": "kron_apply",
+}
+
+
+def _families_without_cuda(module: str) -> list[str]:
+    import kronla  # noqa: F401  (registers the ops)
+
+    families = [module] if module in CUDA_OPS else list(CUDA_OPS)
+    return [
+        family
+        for family in families
+        if not torch._C._dispatch_has_kernel_for_dispatch_key(f"kronla::{CUDA_OPS[family]}", "CUDA")
+    ]
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
