@@ -10,6 +10,7 @@ from __future__ import annotations
 import numbers
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,9 +104,10 @@ def number(name: str, value: object) -> float:
     """A finite real number."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
-    if not -_LARGEST_FLOAT <= value <= _LARGEST_FLOAT:  # torch.compile traces a comparison, not math.isfinite
+    real: Any = value  # numbers.Real has no comparisons for a type checker
+    if not -_LARGEST_FLOAT <= real <= _LARGEST_FLOAT:  # torch.compile traces a comparison, not math.isfinite
         raise ValueError(f"{name} must be finite, got {value}.")
-    return float(value)
+    return float(real)
 
 
 def at_least(name: str, value: object, low: float) -> float:

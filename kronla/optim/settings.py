@@ -50,7 +50,7 @@ def _finite_positive_or_zero(value: Any) -> bool:
 
 
 def _whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+    return lambda value: isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 _NOT_NUMBERS = frozenset({"betas", "method", "grafting", "maximize", "foreach"})
