@@ -179,7 +179,7 @@ def eigh(A: Tensor) -> Eigenbasis:
     Raises:
         TypeError: not a tensor, or a dtype that is not allowed.
         ValueError: not square.
-        NotImplementedError: complex or sparse tensors, or a device without kernels.
+        NotImplementedError: complex or sparse tensors, or a device without kernels; more than 64 rows on CUDA.
 
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
     not differentiable. Accuracy: LAPACK's (``tests/ops/test_eigenbasis.py``). Cost: LAPACK's, and 1.5 products for the
@@ -229,8 +229,9 @@ def orthonormalize(S: Tensor) -> Orthonormal:
     r"""The orthonormal factor of S = QR with a positive diagonal of R.
 
     float32 goes through the Cholesky factor of the float64 Gram matrix of the normalised columns,
-    :math:`Q = S L^{-T}`, repeated where a pivot is small, and Householder reflections where it is tiny (Fukaya et al.
-    2020, Shifted CholeskyQR, on why the precision of the Gram matrix matters); float64 through Householder reflections.
+    :math:`Q = S L^{-T}`, repeated where fixed probes find Q not orthogonal enough, and through Householder reflections
+    where a pivot is below 1e-6 (Fukaya et al. 2020, Shifted CholeskyQR, on why the precision of the Gram matrix
+    matters); float64 through Householder reflections.
 
     Args:
         S: ``[..., m, n]`` with m ≥ n, float32 or float64.

@@ -66,13 +66,14 @@ def inverse_root(
         integer p; for p = r/s by polynomials that of D^(-1/r); through eigh ``‖Λ^(-½) Qᵀ D Q Λ^(-½) − I‖_F/√n``.
         It is unchanged by scaling A; the relative error of X is about residual/p. Above n = 64 it is an estimate by 32
         fixed ±1 vectors, within a factor of 2. info is 3 for a non-finite input; else 2 where the float64 Cholesky
-        factorisation of D breaks down, whatever the method; else 1 where residual > rtol.
+        factorisation of D breaks down, whatever the method; else 1 where residual > rtol, or where
+        X left the range of its dtype.
 
     Raises:
         TypeError: not a tensor, a dtype or number that is not allowed, or a fallback of another dtype.
         ValueError: not square, p ≤ 0 or not finite, negative or NaN damping, a fallback of another shape or device.
         NotImplementedError: a method that does not exist or has no coefficients for p; complex or sparse tensors, or a
-            device without kernels.
+            device without kernels; "eigh", or a p without coefficients, on CUDA.
 
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
     no synchronisation; not differentiable. Accuracy: at most max(2 × that of a root through float32 eigh, 3e-6)
