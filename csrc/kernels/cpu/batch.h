@@ -1,73 +1,76 @@
-// Runs independent pieces of work over the injected threads. Which thread takes which piece is left to
-// chance, so a piece must depend on nothing but its own matrix: that is what makes the bits the same
-// alone, in any batch and with any number of threads.
+// Runs independent matrices over the injected threads.
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <exception>
-#include <mutex>
 #include <numeric>
 #include <utility>
 #include <vector>
 
 #include "kernels/cpu/blas.h"
-#include "kernels/cpu/scratch.h"
-#include "kernels/parallel.h"
+#include "kernels/cpu/threads.h"
+#include "kernels/cpu/worker.h"
 
 namespace kronla {
 
-// Calls body(i, scratch) for each i in [0, count). The first exception is rethrown at the end.
+// Calls body(i, worker) for each i in [0, count).
 template <class Body>
 void for_each(const Parallel& parallel, int64_t count, Body&& body) {
   if (count <= 0) return;
   blas::use_one_thread();
-  struct Shared {
-    std::atomic<int64_t> next{0};
-    std::exception_ptr failure;
-    std::mutex mutex;
-    int64_t count;
-    Body* body;
-  } shared;
-  shared.count = count;
-  shared.body = &body;
-  const auto work = [](void* context, int64_t) {
-    auto& s = *static_cast<Shared*>(context);
-    try {
-      Scratch scratch;
-      for (int64_t i; (i = s.next.fetch_add(1, std::memory_order_relaxed)) < s.count;) {
-        scratch.reset();
-        (*s.body)(i, scratch);
-      }
-    } catch (...) {
-      const std::lock_guard<std::mutex> lock(s.mutex);
-      if (!s.failure) s.failure = std::current_exception();
-      s.next.store(s.count, std::memory_order_relaxed);
+  run_workers(parallel, count, [&](auto&& take) {
+    Worker worker;
+    for (int64_t i; (i = take()) >= 0;) {
+      worker.reset();
+      body(i, worker);
     }
-  };
-  const int64_t workers = std::min(parallel.threads, count);
-  if (workers <= 1 || parallel.launch == nullptr) {
-    work(&shared, 0);
-  } else {
-    parallel.launch(workers, work, &shared);
-  }
-  if (shared.failure) std::rethrow_exception(shared.failure);
+  });
 }
 
-// Calls body(group, index, scratch) for each matrix of a ragged list of batches, the dearest first, so
-// that a large one does not come last and alone. cost(group) is the flops of one matrix, in any unit.
+// How many of the dearest pieces all threads should do together, one after the other, so that the rest can be dealt out
+// evenly; costs descend. Only a matter of time: a matrix has the same bits either way.
+inline int64_t to_do_together(const std::vector<double>& costs, int64_t threads) {
+  constexpr double kEven = 1.15;    // the longest of the threads' turns over their mean
+  constexpr double kWorthIt = 4e6;  // multiplications, below which help costs more than it gives
+  double rest = std::accumulate(costs.begin(), costs.end(), 0.0);
+  std::vector<double> load(threads);
+  for (size_t first = 0; first < costs.size() && costs[first] > kWorthIt; rest -= costs[first++]) {
+    std::fill(load.begin(), load.end(), 0.0);
+    for (size_t k = first; k < costs.size() && costs[k] > kWorthIt; ++k)
+      *std::min_element(load.begin(), load.end()) += costs[k];
+    if (*std::max_element(load.begin(), load.end()) <= kEven * rest / static_cast<double>(threads))
+      return static_cast<int64_t>(first);
+    if (first + 1 == costs.size() || costs[first + 1] <= kWorthIt) return static_cast<int64_t>(first) + 1;
+  }
+  return 0;
+}
+
+// Calls body(group, index, worker) for each matrix of a ragged list of batches, the dearest first, so that a large one
+// does not come last and alone. cost(group) is the multiplications of one matrix. Where `divisible`, a matrix that would
+// leave the other threads idle is done by all of them (worker.team).
 template <class Group, class Cost, class Body>
-void for_each_matrix(const Parallel& parallel, const std::vector<Group>& groups, Cost&& cost, Body&& body) {
+void for_each_matrix(const Parallel& parallel, const std::vector<Group>& groups, bool divisible, Cost&& cost,
+                     Body&& body) {
   std::vector<size_t> order(groups.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return cost(groups[a]) > cost(groups[b]); });
   std::vector<int64_t> first(groups.size() + 1, 0);  // of each group in that order: its first piece
   for (size_t k = 0; k < order.size(); ++k) first[k + 1] = first[k] + groups[order[k]].batch;
-  for_each(parallel, first.back(), [&](int64_t i, Scratch& scratch) {
+  const auto run = [&](int64_t i, Worker& worker) {
     const size_t k = std::upper_bound(first.begin(), first.end(), i) - first.begin() - 1;
-    body(groups[order[k]], i - first[k], scratch);
-  });
+    body(groups[order[k]], i - first[k], worker);
+  };
+  int64_t together = 0;
+  if (divisible && parallel.threads > 1 && parallel.launch != nullptr) {
+    std::vector<double> costs;
+    for (size_t k : order) costs.insert(costs.end(), groups[k].batch, static_cast<double>(cost(groups[k])));
+    together = to_do_together(costs, parallel.threads);
+    for_each({}, together, [&](int64_t i, Worker& worker) {
+      worker.team = parallel;
+      run(i, worker);
+    });
+  }
+  for_each(parallel, first.back() - together, [&](int64_t i, Worker& worker) { run(together + i, worker); });
 }
 
 }  // namespace kronla

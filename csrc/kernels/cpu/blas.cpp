@@ -10,14 +10,6 @@
 namespace kronla::blas {
 namespace {
 
-CBLAS_TRANSPOSE transpose(Op op) { return op == Op::N ? CblasNoTrans : CblasTrans; }
-
-// Up to this size a whole product costs less than OpenBLAS's half of one (microseconds with SkylakeX kernels, k = 4 n:
-// 0.5 against 0.7 at n = 16, 3.4 against 4.3 at n = 32; from n = 48 on it is the other way).
-constexpr int64_t kWholeProduct = 32;
-
-Op other(Op op) { return op == Op::N ? Op::T : Op::N; }
-
 int narrow(int64_t size) {
   if (size > std::numeric_limits<int>::max()) throw std::length_error("kronla: a dimension exceeds 2^31 - 1");
   return static_cast<int>(size);
@@ -52,26 +44,6 @@ std::string core_name() { return scipy_openblas_get_corename(); }
 // column-major upper one: LAPACK's "U".
 #define KRONLA_DEFINE(T, s)                                                                                            \
   template <>                                                                                                          \
-  void gemm<T>(Op a, Op b, int64_t m, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb, \
-               T beta, T* C, int64_t ldc) {                                                                            \
-    if (m == 0 || n == 0) return;                                                                                      \
-    scipy_cblas_##s##gemm(CblasRowMajor, transpose(a), transpose(b), narrow(m), narrow(n), narrow(k), alpha, A,        \
-                          narrow(lda), B, narrow(ldb), beta, C, narrow(ldc));                                          \
-  }                                                                                                                    \
-  template <>                                                                                                          \
-  void gemmt<T>(Op a, Op b, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb, T beta,   \
-                T* C, int64_t ldc) {                                                                                   \
-    if (n <= kWholeProduct) return gemm(a, b, n, n, k, alpha, A, lda, B, ldb, beta, C, ldc);                           \
-    scipy_cblas_##s##gemmt(CblasRowMajor, CblasLower, transpose(a), transpose(b), narrow(n), narrow(k), alpha, A,      \
-                           narrow(lda), B, narrow(ldb), beta, C, narrow(ldc));                                         \
-  }                                                                                                                    \
-  template <>                                                                                                          \
-  void syrk<T>(Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C, int64_t ldc) {              \
-    if (n <= kWholeProduct) return gemm(a, other(a), n, n, k, alpha, A, lda, A, lda, beta, C, ldc);                    \
-    scipy_cblas_##s##syrk(CblasRowMajor, CblasLower, transpose(a), narrow(n), narrow(k), alpha, A, narrow(lda), beta,  \
-                          C, narrow(ldc));                                                                             \
-  }                                                                                                                    \
-  template <>                                                                                                          \
   bool cholesky<T>(int64_t n, T* A, int64_t lda) {                                                                     \
     if (n == 0) return true;                                                                                           \
     const int size = narrow(n), stride = narrow(lda);                                                                  \
@@ -86,22 +58,22 @@ std::string core_name() { return scipy_openblas_get_corename(); }
                           L, narrow(ldl), B, narrow(ldb));                                                             \
   }                                                                                                                    \
   template <>                                                                                                          \
-  bool eigh<T>(int64_t n, T* A, T* w, Scratch& scratch) {                                                              \
+  bool eigh<T>(int64_t n, T* A, T* w, Worker& worker) {                                                                \
     if (n == 0) return true;                                                                                           \
     const int size = narrow(n);                                                                                        \
     const int lwork = narrow(1 + 6 * n + 2 * n * n), liwork = narrow(3 + 5 * n); /* LAPACK's own minima */             \
     int info = 0;                                                                                                      \
-    scipy_##s##syevd_("V", "U", &size, A, &size, w, scratch.take<T>(lwork), &lwork, scratch.take<int>(liwork),         \
-                      &liwork, &info, 1, 1);                                                                           \
+    scipy_##s##syevd_("V", "U", &size, A, &size, w, worker.take<T>(lwork), &lwork, worker.take<int>(liwork), &liwork,  \
+                      &info, 1, 1);                                                                                    \
     return info == 0;                                                                                                  \
   }                                                                                                                    \
   template <>                                                                                                          \
-  void householder_qr<T>(int64_t m, int64_t n, T* A, T* signs, T* diagonal, Scratch& scratch) {                        \
+  void householder_qr<T>(int64_t m, int64_t n, T* A, T* signs, T* diagonal, Worker& worker) {                          \
     if (n == 0) return;                                                                                                \
     const int rows = narrow(m), cols = narrow(n), lwork = narrow(32 * n); /* panels of 32 columns */                   \
     int info = 0;                                                                                                      \
-    T* tau = scratch.take<T>(n);                                                                                       \
-    T* work = scratch.take<T>(lwork);                                                                                  \
+    T* tau = worker.take<T>(n);                                                                                        \
+    T* work = worker.take<T>(lwork);                                                                                   \
     scipy_##s##geqrf_(&rows, &cols, A, &rows, tau, work, &lwork, &info);                                               \
     for (int64_t j = 0; j < n; ++j) {                                                                                  \
       const T r = A[j * m + j];                                                                                        \

@@ -1,16 +1,12 @@
-// The only door to BLAS and LAPACK. Row-major, single-threaded, `float` and `double`.
-// Of symmetric results the lower triangle counts, and the other holds anything afterwards (mirror_lower completes them):
-// half the work where that is faster.
+// The only door to BLAS and LAPACK: factorisations and triangular solves. Row-major, single-threaded, `float` and `double`.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
-#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/worker.h"
 
 namespace kronla::blas {
-
-enum class Op { N, T };
 
 // The thread count of OpenBLAS is global to the process; kronla parallelises over matrices, and two BLAS
 // threads inside a parallel region cost a factor of 200. A check takes 1.5 ns.
@@ -18,20 +14,6 @@ void use_one_thread();
 
 std::string config();     // e.g. "OpenBLAS 0.3.34 ... DYNAMIC_ARCH ..."
 std::string core_name();  // the kernels in use, e.g. "Haswell"
-
-// C[m,n] ← alpha op(A) op(B) + beta C.
-template <class T>
-void gemm(Op a, Op b, int64_t m, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb,
-          T beta, T* C, int64_t ldc);
-
-// The lower triangle of C[n,n] ← alpha op(A) op(B) + beta C, for a product that is symmetric.
-template <class T>
-void gemmt(Op a, Op b, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb, T beta, T* C,
-           int64_t ldc);
-
-// The lower triangle of C[n,n] ← alpha op(A) op(A)ᵀ + beta C.
-template <class T>
-void syrk(Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C, int64_t ldc);
 
 // Lower Cholesky factor, in place, of the lower triangle; the other triangle is left alone. True if it exists.
 template <class T>
@@ -43,11 +25,11 @@ void solve_right_transposed(int64_t m, int64_t n, const T* L, int64_t ldl, T* B,
 
 // A[n,n] ← its eigenvectors as ROWS, w[n] ← its eigenvalues, ascending. Reads one triangle. True if converged.
 template <class T>
-bool eigh(int64_t n, T* A, T* w, Scratch& scratch);
+bool eigh(int64_t n, T* A, T* w, Worker& worker);
 
 // A[n,m], read as the transpose of S[m,n] (m ≥ n) ← Qᵀ of the Householder factorisation S = QR;
 // signs[n] ← the signs of the diagonal of R (+1 for 0) and diagonal[n] ← its absolute values.
 template <class T>
-void householder_qr(int64_t m, int64_t n, T* A, T* signs, T* diagonal, Scratch& scratch);
+void householder_qr(int64_t m, int64_t n, T* A, T* signs, T* diagonal, Worker& worker);
 
 }  // namespace kronla::blas

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/worker.h"
 #include "kernels/scalar_type.h"
 
 namespace kronla {
@@ -54,10 +54,10 @@ void convert(ScalarType type, const void* source, int64_t count, T* target) {
 
 // `count` elements of G from `offset` on, as T: G itself where it has that type, else a converted copy.
 template <class T>
-const T* read_as(ScalarType type, const void* G, int64_t offset, int64_t count, Scratch& scratch) {
+const T* read_as(ScalarType type, const void* G, int64_t offset, int64_t count, Worker& worker) {
   const char* source = static_cast<const char*>(G) + offset * element_size(type);
   if (type == scalar_type_of<T>()) return reinterpret_cast<const T*>(source);
-  T* copy = scratch.take<T>(count);
+  T* copy = worker.take<T>(count);
   convert(type, source, count, copy);
   return copy;
 }

@@ -1,4 +1,4 @@
-// Small loops over dense row-major matrices that every family needs: copies, triangles, norms, scales.
+// Small loops over dense row-major matrices that every family needs: norms, dot products, scales.
 #pragma once
 
 #include <algorithm>
@@ -7,26 +7,6 @@
 #include <limits>
 
 namespace kronla {
-
-// The upper triangle becomes the mirror image of the lower: symmetric to the bit. By blocks, for the cache.
-template <class T>
-void mirror_lower(int64_t n, T* A) {
-  constexpr int64_t block = 32;
-  for (int64_t i0 = 0; i0 < n; i0 += block)
-    for (int64_t j0 = 0; j0 <= i0; j0 += block)
-      for (int64_t i = i0; i < std::min(i0 + block, n); ++i)
-        for (int64_t j = j0; j < std::min(j0 + block, i); ++j) A[j * n + i] = A[i * n + j];
-}
-
-// B[n,m] ← A[m,n]ᵀ, by blocks; A and B do not overlap.
-template <class S, class T>
-void transpose(int64_t m, int64_t n, const S* A, T* B) {
-  constexpr int64_t block = 32;
-  for (int64_t i0 = 0; i0 < m; i0 += block)
-    for (int64_t j0 = 0; j0 < n; j0 += block)
-      for (int64_t i = i0; i < std::min(i0 + block, m); ++i)
-        for (int64_t j = j0; j < std::min(j0 + block, n); ++j) B[j * m + i] = static_cast<T>(A[i * n + j]);
-}
 
 template <class T>
 bool all_finite(int64_t count, const T* x) {

@@ -8,13 +8,12 @@
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/orthonormalize.h"
 #include "kernels/status.h"
 
 namespace kronla {
 namespace {
-
-using blas::Op;
 
 constexpr double kColdRatio = 0.3;  // above it a QR step gains more than a rotation (126 drifts, n = 16 and 128)
 
@@ -33,14 +32,14 @@ struct Basis {
   double* quotients;      // diag(QᵀAQ)
   double ratio = std::numeric_limits<double>::infinity();
 
-  Basis(int64_t size, const T* source, T* basis, Scratch& scratch)
+  Basis(int64_t size, const T* source, T* basis, Worker& worker)
       : n(size),
-        A(scratch.take<T>(n * n)),
+        A(worker.take<T>(n * n)),
         Q(basis),
-        product(scratch.take<T>(n * n)),
-        B(scratch.take<T>(n * n)),
-        room(scratch.take<T>(n * n)),
-        quotients(scratch.take<double>(n)) {
+        product(worker.take<T>(n * n)),
+        B(worker.take<T>(n * n)),
+        room(worker.take<T>(n * n)),
+        quotients(worker.take<double>(n)) {
     scale = power_of_two_scale(largest_magnitude(n * n, source));
     for (int64_t i = 0; i < n; ++i)
       for (int64_t j = 0; j <= i; ++j) A[i * n + j] = static_cast<T>(static_cast<double>(source[i * n + j]) * scale);
@@ -48,11 +47,11 @@ struct Basis {
     norm = std::sqrt(sum_of_squares(n * n, A));
   }
 
-  void multiply() { blas::gemm(Op::N, Op::N, n, n, n, T(1), A, n, Q, n, T(0), product, n); }
+  void multiply(const Parallel& team) { gemm(team, Op::N, Op::N, n, n, n, T(1), A, n, Q, n, T(0), product, n); }
 
   // B, its diagonal and the ratio, from the product.
-  void evaluate() {
-    blas::gemmt(Op::T, Op::N, n, n, T(1), Q, n, product, n, T(0), B, n);
+  void evaluate(const Parallel& team) {
+    gemmt(team, Op::T, Op::N, n, n, T(1), Q, n, product, n, T(0), B, n);
     for (int64_t i = 0; i < n; ++i) quotients[i] = static_cast<double>(B[i * n + i]);
     ratio = norm > 0.0 ? std::sqrt(symmetric_squares(n, B).off_diagonal) / norm : 0.0;
   }
@@ -66,8 +65,8 @@ struct Basis {
   }
 
   // The columns by descending Rayleigh quotient, ties by index.
-  int64_t* descending(Scratch& scratch) const {
-    int64_t* order = scratch.take<int64_t>(n);
+  int64_t* descending(Worker& worker) const {
+    int64_t* order = worker.take<int64_t>(n);
     std::iota(order, order + n, int64_t{0});
     std::stable_sort(order, order + n, [&](int64_t a, int64_t b) { return quotients[a] > quotients[b]; });
     return order;
@@ -82,19 +81,19 @@ void scatter_columns(int64_t n, const int64_t* order, const T* W, T* Q) {
 }
 
 template <class T>
-void qr_step(Basis<T>& basis, Scratch& scratch) {
+void qr_step(Basis<T>& basis, Worker& worker) {
   const int64_t n = basis.n;
-  const int64_t* order = basis.descending(scratch);
+  const int64_t* order = basis.descending(worker);
   const T mu = static_cast<T>(static_cast<double>(n) * unit_roundoff<T>() * basis.norm);
   T* S = basis.room;
   for (int64_t i = 0; i < n; ++i)
     for (int64_t k = 0; k < n; ++k) S[i * n + k] = basis.product[i * n + order[k]] + mu * basis.Q[i * n + order[k]];
-  orthonormalize_columns(n, n, S, S, scratch);
+  orthonormalize_columns(n, n, S, S, worker);
   scatter_columns(n, order, S, basis.Q);
 }
 
 template <class T>
-void rotation_step(Basis<T>& basis, Scratch& scratch) {
+void rotation_step(Basis<T>& basis, Worker& worker) {
   const int64_t n = basis.n;
   T *W = basis.room, *rotation = basis.product;
   const double mean = basis.ratio * basis.norm / static_cast<double>(n);
@@ -111,18 +110,18 @@ void rotation_step(Basis<T>& basis, Scratch& scratch) {
     }
   }
   // Q + QT, its columns in descending order: a triangular factorisation leaves the first ones most at rest.
-  const int64_t* order = basis.descending(scratch);
+  const int64_t* order = basis.descending(worker);
   T* turned = basis.B;
   std::copy_n(basis.Q, n * n, turned);
-  blas::gemm(Op::N, Op::N, n, n, n, T(1), basis.Q, n, rotation, n, T(1), turned, n);
+  gemm(worker.team, Op::N, Op::N, n, n, n, T(1), basis.Q, n, rotation, n, T(1), turned, n);
   const auto gather = [&] {
     for (int64_t i = 0; i < n; ++i)
       for (int64_t k = 0; k < n; ++k) W[i * n + k] = turned[i * n + order[k]];
   };
   gather();
-  if (!polish_columns(n, n, W, scratch)) {  // its Gram matrix I + TᵀT is well conditioned, where Q was orthogonal
+  if (!polish_columns(n, n, W, worker)) {  // its Gram matrix I + TᵀT is well conditioned, where Q was orthogonal
     gather();
-    orthonormalize_columns(n, n, W, W, scratch);
+    orthonormalize_columns(n, n, W, W, worker);
   }
   scatter_columns(n, order, W, basis.Q);
 }
@@ -130,27 +129,27 @@ void rotation_step(Basis<T>& basis, Scratch& scratch) {
 // V[z,n], the eigenvectors (as rows) of a null space, any basis of which is as good: the one nearest to the z old
 // columns of Q that `columns` names, V ← (orthonormal factor of VQ)ᵀ V.
 template <class T>
-void align_null_space(int64_t n, int64_t z, const int64_t* columns, const T* Q, T* V, Scratch& scratch) {
-  T* old = scratch.take<T>(n * z);
-  T* overlap = scratch.take<T>(z * z);
-  T* turned = scratch.take<T>(z * n);
+void align_null_space(int64_t n, int64_t z, const int64_t* columns, const T* Q, T* V, Worker& worker) {
+  T* old = worker.take<T>(n * z);
+  T* overlap = worker.take<T>(z * z);
+  T* turned = worker.take<T>(z * n);
   for (int64_t i = 0; i < n; ++i)
     for (int64_t k = 0; k < z; ++k) old[i * z + k] = Q[i * n + columns[k]];
-  blas::gemm(Op::N, Op::N, z, z, n, T(1), V, n, old, z, T(0), overlap, z);
-  orthonormalize_columns(z, z, overlap, overlap, scratch);
-  blas::gemm(Op::T, Op::N, z, n, z, T(1), overlap, z, V, n, T(0), turned, n);
+  gemm(worker.team, Op::N, Op::N, z, z, n, T(1), V, n, old, z, T(0), overlap, z);
+  orthonormalize_columns(z, z, overlap, overlap, worker);
+  gemm(worker.team, Op::T, Op::N, z, n, z, T(1), overlap, z, V, n, T(0), turned, n);
   std::copy_n(turned, z * n, V);
 }
 
 // False where LAPACK does not converge; then Q stays.
 template <class T>
-bool eigh_step(Basis<T>& basis, Scratch& scratch) {
+bool eigh_step(Basis<T>& basis, Worker& worker) {
   const int64_t n = basis.n;
-  const int64_t* order = basis.descending(scratch);
+  const int64_t* order = basis.descending(worker);
   T* V = basis.room;
-  T* w = scratch.take<T>(n);
+  T* w = worker.take<T>(n);
   std::copy_n(basis.A, n * n, V);
-  if (!blas::eigh(n, V, w, scratch)) return false;
+  if (!blas::eigh(n, V, w, worker)) return false;
   // Rows descending: the k-th largest eigenvalue to the column of rank k.
   for (int64_t i = 0; i < n / 2; ++i) {
     std::swap(w[i], w[n - 1 - i]);
@@ -160,7 +159,7 @@ bool eigh_step(Basis<T>& basis, Scratch& scratch) {
   const auto is_null = [&](T value) { return std::abs(static_cast<double>(value)) <= null; };
   const int64_t begin = std::find_if(w, w + n, is_null) - w;  // w is sorted: the null ones are neighbours
   const int64_t end = std::find_if_not(w + begin, w + n, is_null) - w;
-  if (end - begin > 1) align_null_space(n, end - begin, order + begin, basis.Q, V + begin * n, scratch);
+  if (end - begin > 1) align_null_space(n, end - begin, order + begin, basis.Q, V + begin * n, worker);
   for (int64_t k = 0; k < n; ++k)
     for (int64_t i = 0; i < n; ++i) basis.Q[i * n + order[k]] = V[k * n + i];
   return true;
@@ -168,8 +167,8 @@ bool eigh_step(Basis<T>& basis, Scratch& scratch) {
 
 // Columns that turned by more than 90° are turned round.
 template <class T>
-void keep_signs(int64_t n, const T* Q_old, T* Q, Scratch& scratch) {
-  double* overlap = scratch.take<double>(n);
+void keep_signs(int64_t n, const T* Q_old, T* Q, Worker& worker) {
+  double* overlap = worker.take<double>(n);
   std::fill_n(overlap, n, 0.0);
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < n; ++j)
@@ -198,25 +197,25 @@ void report_nan(const BasisGroup<T>& group, int64_t index, int64_t steps, Info i
 }
 
 template <class T>
-void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t max_steps, Scratch& scratch) {
+void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t max_steps, Worker& worker) {
   const int64_t n = group.n, size = n * n;
   const T* A = group.A + index * size;
   const T* Q_old = group.Q_old + index * size;
   T* Q = group.Q + index * size;
   std::copy_n(Q_old, size, Q);
   if (!all_finite(size, A) || !all_finite(size, Q)) return report_nan(group, index, 0, kNonFinite);
-  Basis<T> basis(n, A, Q, scratch);
+  Basis<T> basis(n, A, Q, worker);
   if (basis.norm == 0.0) max_steps = 0;  // any basis is one of 0
 
   bool last_was_qr = false;
   int64_t steps = 0;
   for (;; ++steps) {
     const bool more = steps < max_steps;
-    basis.multiply();
+    basis.multiply(worker.team);
     if (more && tol == 0.0 && group.method == BasisMethod::Qr) {
       basis.evaluate_diagonal();
     } else {
-      basis.evaluate();
+      basis.evaluate(worker.team);
     }
     if (!all_finite(n, basis.quotients)) {  // Q is finite and yet so far from orthogonal that QᵀAQ overflows
       std::copy_n(Q_old, size, Q);
@@ -224,20 +223,20 @@ void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t m
     }
     if (!more || (tol > 0.0 && basis.ratio <= tol)) break;
     if (group.method == BasisMethod::Eigh) {
-      if (!eigh_step(basis, scratch)) break;
+      if (!eigh_step(basis, worker)) break;
     } else {
       last_was_qr = group.method == BasisMethod::Qr ||
                     (group.method == BasisMethod::Automatic && basis.ratio > kColdRatio && !last_was_qr);
-      last_was_qr ? qr_step(basis, scratch) : rotation_step(basis, scratch);
+      last_was_qr ? qr_step(basis, worker) : rotation_step(basis, worker);
     }
     if (group.method == BasisMethod::Eigh) max_steps = steps + 1;  // nothing is gained by a second one
   }
-  if (steps > 0) keep_signs(n, Q_old, Q, scratch);
+  if (steps > 0) keep_signs(n, Q_old, Q, worker);
   report(basis, group, index, steps, tol > 0.0 && !(basis.ratio <= tol) ? kNotConverged : kGood);
 }
 
 template <class T>
-void eigh_of_one(const BasisGroup<T>& group, int64_t index, Scratch& scratch) {
+void eigh_of_one(const BasisGroup<T>& group, int64_t index, Worker& worker) {
   const int64_t n = group.n, size = n * n;
   const T* A = group.A + index * size;
   T* Q = group.Q + index * size;
@@ -246,13 +245,13 @@ void eigh_of_one(const BasisGroup<T>& group, int64_t index, Scratch& scratch) {
     report_nan(group, index, steps, info);
   };
   if (!all_finite(size, A)) return fail(0, kNonFinite);
-  Basis<T> basis(n, A, Q, scratch);
-  T* w = scratch.take<T>(n);
+  Basis<T> basis(n, A, Q, worker);
+  T* w = worker.take<T>(n);
   std::copy_n(basis.A, size, basis.room);
-  if (!blas::eigh(n, basis.room, w, scratch)) return fail(1, kNotConverged);
+  if (!blas::eigh(n, basis.room, w, worker)) return fail(1, kNotConverged);
   transpose(n, n, basis.room, Q);
-  basis.multiply();
-  basis.evaluate();
+  basis.multiply(worker.team);
+  basis.evaluate(worker.team);
   std::copy_n(w, n, basis.quotients);  // sorted, which the quotients are only up to rounding
   report(basis, group, index, n > 0 ? 1 : 0, kGood);
 }
@@ -267,31 +266,32 @@ int64_t cube(const BasisGroup<T>& group) {
 template <class T>
 void update_eigenbasis(const std::vector<BasisGroup<T>>& groups, double tol, int64_t max_steps,
                        const Parallel& parallel) {
-  for_each_matrix(parallel, groups, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Scratch& scratch) {
-    update_one(group, index, tol, max_steps, scratch);
+  const bool divisible = !groups.empty() && groups.front().method != BasisMethod::Eigh;  // LAPACK's eigh is not
+  for_each_matrix(parallel, groups, divisible, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Worker& worker) {
+    update_one(group, index, tol, max_steps, worker);
   });
 }
 
 template <class T>
 void eigh(const std::vector<BasisGroup<T>>& groups, const Parallel& parallel) {
-  for_each_matrix(parallel, groups, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Scratch& scratch) {
-    eigh_of_one(group, index, scratch);
+  for_each_matrix(parallel, groups, false, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Worker& worker) {
+    eigh_of_one(group, index, worker);
   });
 }
 
 template <class T>
 void off_diagonal_ratio(int64_t batch, int64_t n, const T* A, const T* Q, T* ratio, const Parallel& parallel) {
   const int64_t size = n * n;
-  for_each(parallel, batch, [&](int64_t b, Scratch& scratch) {
+  for_each(parallel, batch, [&](int64_t b, Worker& worker) {
     if (!all_finite(size, A + b * size) || !all_finite(size, Q + b * size)) {
       ratio[b] = std::numeric_limits<T>::quiet_NaN();
       return;
     }
-    T* copy = scratch.take<T>(size);
+    T* copy = worker.take<T>(size);
     std::copy_n(Q + b * size, size, copy);
-    Basis<T> basis(n, A + b * size, copy, scratch);
-    basis.multiply();
-    basis.evaluate();
+    Basis<T> basis(n, A + b * size, copy, worker);
+    basis.multiply(worker.team);
+    basis.evaluate(worker.team);
     ratio[b] = static_cast<T>(basis.ratio);
   });
 }

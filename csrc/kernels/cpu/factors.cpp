@@ -3,73 +3,65 @@
 #include <algorithm>
 
 #include "kernels/cpu/batch.h"
-#include "kernels/cpu/blas.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/gemm/gemm.h"
 
 namespace kronla {
 namespace {
 
-using blas::Op;
-
 constexpr int64_t kPanelColumns = 256;  // long enough for a product to run at full speed
 
-// F ← F + alpha Σ_o G_o G_oᵀ for slices with both neighbours: several side by side in a panel, one product each.
+// F ← beta F + alpha Σ_o G_o G_oᵀ for slices with both neighbours: several side by side in a panel, one product each.
 template <class T>
-void add_sliced_gram(int64_t outer, int64_t dim, int64_t inner, const T* G, T alpha, T* F, Scratch& scratch) {
+void add_sliced_gram(int64_t outer, int64_t dim, int64_t inner, const T* G, T beta, T alpha, T* F, Worker& worker) {
   const int64_t slices = std::min(outer, std::max<int64_t>(1, kPanelColumns / inner));
-  T* panel = slices > 1 ? scratch.take<T>(dim * slices * inner) : nullptr;
-  for (int64_t o = 0; o < outer; o += slices) {
+  T* panel = slices > 1 ? worker.take<T>(dim * slices * inner) : nullptr;
+  for (int64_t o = 0; o < outer; o += slices, beta = T(1)) {
     const int64_t count = std::min(slices, outer - o), columns = count * inner;
     const T* slab = G + o * dim * inner;
     if (count == 1) {
-      blas::syrk(Op::N, dim, inner, alpha, slab, inner, T(1), F, dim);
+      syrk(worker.team, Op::N, dim, inner, alpha, slab, inner, beta, F, dim);
       continue;
     }
     for (int64_t s = 0; s < count; ++s)
       for (int64_t i = 0; i < dim; ++i)
         std::copy_n(slab + (s * dim + i) * inner, inner, panel + i * columns + s * inner);
-    blas::syrk(Op::N, dim, columns, alpha, panel, columns, T(1), F, dim);
+    syrk(worker.team, Op::N, dim, columns, alpha, panel, columns, beta, F, dim);
   }
 }
 
-// F ← F + alpha G W Gᵀ (a left factor, outer 1) or alpha Gᵀ W G (a right factor, inner 1).
+// F ← beta F + alpha G W Gᵀ (a left factor, outer 1) or alpha Gᵀ W G (a right factor, inner 1).
 template <class T>
-void add_weighted_gram(int64_t outer, int64_t dim, int64_t inner, const T* G, const T* W, T alpha, T* F,
-                       Scratch& scratch) {
-  T* product = scratch.take<T>(outer * dim * inner);
+void add_weighted_gram(int64_t outer, int64_t dim, int64_t inner, const T* G, const T* W, T beta, T alpha, T* F,
+                       Worker& worker) {
+  T* product = worker.take<T>(outer * dim * inner);
   if (outer == 1) {
-    blas::gemm(Op::N, Op::N, dim, inner, inner, T(1), G, inner, W, inner, T(0), product, inner);
-    blas::gemmt(Op::N, Op::T, dim, inner, alpha, product, inner, G, inner, T(1), F, dim);
+    gemm(worker.team, Op::N, Op::N, dim, inner, inner, T(1), G, inner, W, inner, T(0), product, inner);
+    gemmt(worker.team, Op::N, Op::T, dim, inner, alpha, product, inner, G, inner, beta, F, dim);
   } else {
-    blas::gemm(Op::N, Op::N, outer, dim, outer, T(1), W, outer, G, dim, T(0), product, dim);
-    blas::gemmt(Op::T, Op::N, dim, outer, alpha, G, dim, product, dim, T(1), F, dim);
+    gemm(worker.team, Op::N, Op::N, outer, dim, outer, T(1), W, outer, G, dim, T(0), product, dim);
+    gemmt(worker.team, Op::T, Op::N, dim, outer, alpha, G, dim, product, dim, beta, F, dim);
   }
 }
 
 template <class T>
-void update_factor(const FactorGroup<T>& group, int64_t index, T beta, T alpha, Scratch& scratch) {
+void update_factor(const FactorGroup<T>& group, int64_t index, T beta, T alpha, Worker& worker) {
   const int64_t outer = group.outer, dim = group.dim, inner = group.inner, slab = outer * dim * inner;
   T* F = group.F + index * dim * dim;
-  for (int64_t i = 0; i < dim; ++i) {  // here, not in BLAS: 0 · NaN must be 0
-    T* row = F + i * dim;
-    if (beta == T(0)) {
-      std::fill(row, row + i + 1, T(0));
-    } else if (beta != T(1)) {
-      for (int64_t j = 0; j <= i; ++j) row[j] *= beta;
-    }
-  }
-  if (slab > 0 && alpha != T(0)) {
-    const T* G = read_as<T>(group.G_type, group.G, index * slab, slab, scratch);
+  if (slab == 0 || alpha == T(0)) {
+    syrk<T>(worker.team, Op::N, dim, 0, alpha, nullptr, 0, beta, F, dim);
+  } else {
+    const T* G = read_as<T>(group.G_type, group.G, index * slab, slab, worker);
     if (group.W != nullptr) {
       const int64_t w = outer * inner;
-      add_weighted_gram(outer, dim, inner, G, group.W + index * w * w, alpha, F, scratch);
+      add_weighted_gram(outer, dim, inner, G, group.W + index * w * w, beta, alpha, F, worker);
     } else if (outer == 1) {
-      blas::syrk(Op::N, dim, inner, alpha, G, inner, T(1), F, dim);
+      syrk(worker.team, Op::N, dim, inner, alpha, G, inner, beta, F, dim);
     } else if (inner == 1) {
-      blas::syrk(Op::T, dim, outer, alpha, G, dim, T(1), F, dim);
+      syrk(worker.team, Op::T, dim, outer, alpha, G, dim, beta, F, dim);
     } else {
-      add_sliced_gram(outer, dim, inner, G, alpha, F, scratch);
+      add_sliced_gram(outer, dim, inner, G, beta, alpha, F, worker);
     }
   }
   mirror_lower(dim, F);
@@ -84,9 +76,9 @@ int64_t power_step_chunks(int64_t samples, int64_t m, int64_t n) {
 
 template <class T>
 void update_factors(const std::vector<FactorGroup<T>>& groups, double beta, double alpha, const Parallel& parallel) {
-  const auto cost = [](const FactorGroup<T>& g) { return g.outer * g.dim * g.inner * g.dim + g.dim; };
-  for_each_matrix(parallel, groups, cost, [&](const FactorGroup<T>& group, int64_t index, Scratch& scratch) {
-    update_factor(group, index, static_cast<T>(beta), static_cast<T>(alpha), scratch);
+  const auto cost = [](const FactorGroup<T>& g) { return g.outer * g.dim * g.inner * g.dim / 2 + g.dim; };
+  for_each_matrix(parallel, groups, true, cost, [&](const FactorGroup<T>& group, int64_t index, Worker& worker) {
+    update_factor(group, index, static_cast<T>(beta), static_cast<T>(alpha), worker);
   });
 }
 
@@ -94,10 +86,10 @@ template <class T>
 void kron_power_step(const PowerStep<T>& step, const Parallel& parallel) {
   const int64_t m = step.m, n = step.n, samples = step.samples, mn = m * n;
   const int64_t chunks = power_step_chunks(samples, m, n), stride = m * m + n * n;
-  Scratch shared;
+  Worker shared;
   T* partial = shared.take<T>(step.batch * chunks * stride);
 
-  for_each(parallel, step.batch * chunks, [&](int64_t piece, Scratch& scratch) {
+  for_each(parallel, step.batch * chunks, [&](int64_t piece, Worker& worker) {
     const int64_t b = piece / chunks, c = piece % chunks;
     const int64_t begin = c * samples / chunks, end = (c + 1) * samples / chunks;
     const T* L = step.L + b * m * m;
@@ -105,8 +97,8 @@ void kron_power_step(const PowerStep<T>& step, const Parallel& parallel) {
     T* L_sum = partial + piece * stride;
     T* R_sum = L_sum + m * m;
     std::fill(L_sum, L_sum + stride, T(0));
-    T* G = scratch.take<T>(mn);
-    T* product = scratch.take<T>(mn);
+    T* G = worker.take<T>(mn);
+    T* product = worker.take<T>(mn);
     const T scale = step.scale != nullptr ? static_cast<T>(step.scale[b]) : T(1);
     for (int64_t s = begin; s < end; ++s) {
       const void* source = static_cast<const char*>(step.G) + (b * samples + s) * mn * element_size(step.G_type);
@@ -114,18 +106,18 @@ void kron_power_step(const PowerStep<T>& step, const Parallel& parallel) {
       if (scale != T(1))
         for (int64_t i = 0; i < mn; ++i) G[i] *= scale;
       if (step.L_next != nullptr) {
-        blas::gemm(Op::N, Op::N, m, n, n, T(1), G, n, R, n, T(0), product, n);
-        blas::gemmt(Op::N, Op::T, m, n, T(1), product, n, G, n, T(1), L_sum, m);
+        gemm(worker.team, Op::N, Op::N, m, n, n, T(1), G, n, R, n, T(0), product, n);
+        gemmt(worker.team, Op::N, Op::T, m, n, T(1), product, n, G, n, T(1), L_sum, m);
       }
       if (step.R_next != nullptr) {
-        blas::gemm(Op::N, Op::N, m, n, m, T(1), L, m, G, n, T(0), product, n);
-        blas::gemmt(Op::T, Op::N, n, m, T(1), G, n, product, n, T(1), R_sum, n);
+        gemm(worker.team, Op::N, Op::N, m, n, m, T(1), L, m, G, n, T(0), product, n);
+        gemmt(worker.team, Op::T, Op::N, n, m, T(1), G, n, product, n, T(1), R_sum, n);
       }
     }
   });
 
   // The chunks in order, then the mean, then the mirror image.
-  for_each(parallel, step.batch, [&](int64_t b, Scratch&) {
+  for_each(parallel, step.batch, [&](int64_t b, Worker&) {
     T* total = partial + b * chunks * stride;
     for (int64_t c = 1; c < chunks; ++c)
       for (int64_t i = 0; i < stride; ++i) total[i] += total[c * stride + i];

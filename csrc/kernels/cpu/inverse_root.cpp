@@ -7,6 +7,7 @@
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/root_polynomial.h"
 #include "kernels/probe_signs.h"
 #include "kernels/status.h"
@@ -14,21 +15,19 @@
 namespace kronla {
 namespace {
 
-using blas::Op;
-
 constexpr int64_t kExactResidual = 64;  // up to here the residual is formed, above it is estimated
 
 // ‖E‖_F/√n of E = B_1 B_2 … B_k − I, each factor n × n in float64; exact for small n, else by ±1 vectors.
-double relative_identity_error(int64_t n, const std::vector<const double*>& factors, Scratch& scratch) {
+double relative_identity_error(int64_t n, const std::vector<const double*>& factors, Worker& worker) {
   const bool exact = n <= kExactResidual;
   const int64_t columns = exact ? n : kProbes, size = n * columns;
-  double* V = scratch.take<double>(size);
-  double* W = scratch.take<double>(size);
+  double* V = worker.take<double>(size);
+  double* W = worker.take<double>(size);
   const auto start = [&](int64_t i, int64_t j) { return exact ? (i == j ? 1.0 : 0.0) : probe_sign(i, j); };
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < columns; ++j) V[i * columns + j] = start(i, j);
   for (size_t k = factors.size(); k-- > 0;) {
-    blas::gemm(Op::N, Op::N, n, columns, n, 1.0, factors[k], n, V, columns, 0.0, W, columns);
+    gemm(worker.team, Op::N, Op::N, n, columns, n, 1.0, factors[k], n, V, columns, 0.0, W, columns);
     std::swap(V, W);
   }
   for (int64_t i = 0; i < n; ++i)
@@ -39,21 +38,21 @@ double relative_identity_error(int64_t n, const std::vector<const double*>& fact
 
 // ‖X^⌊p/2⌋ D X^⌈p/2⌉ − I‖_F/√n. Both orders of magnitude matter: one-sided, X^p D, an X with error 3e-3 reads .33.
 template <class T>
-double root_residual(int64_t n, const double* D, const T* X, int64_t p, Scratch& scratch) {
-  double* wide = scratch.take<double>(n * n);
+double root_residual(int64_t n, const double* D, const T* X, int64_t p, Worker& worker) {
+  double* wide = worker.take<double>(n * n);
   std::copy_n(X, n * n, wide);
   std::vector<const double*> factors;
   if (p <= 16) {
     factors.assign(p + 1, wide);
     factors[p / 2] = D;
-    return relative_identity_error(n, factors, scratch);
+    return relative_identity_error(n, factors, worker);
   }
-  double* left = scratch.take<double>(n * n);  // a high power: by squaring
+  double* left = worker.take<double>(n * n);  // a high power: by squaring
   std::copy_n(wide, n * n, left);
-  symmetric_power(n, p / 2, left, scratch);
+  symmetric_power(n, p / 2, left, worker);
   factors = {left, D, left};
   if (p % 2 == 1) factors.push_back(wide);
-  return relative_identity_error(n, factors, scratch);
+  return relative_identity_error(n, factors, worker);
 }
 
 // D is scaled so that its largest element is near 1; X is D^(-1/p) · back.
@@ -68,25 +67,25 @@ struct Root {
 bool is_integer(double p) { return p == std::floor(p) && p <= 1e6; }
 
 template <class T>
-void by_eigh(int64_t n, const double* D, double p, Root<T>& root, Scratch& scratch) {
+void by_eigh(int64_t n, const double* D, double p, Root<T>& root, Worker& worker) {
   root.steps = 1;
-  double* V = scratch.take<double>(n * n);
-  double* w = scratch.take<double>(n);
+  double* V = worker.take<double>(n * n);
+  double* w = worker.take<double>(n);
   std::copy_n(D, n * n, V);
-  if (!blas::eigh(n, V, w, scratch)) {
+  if (!blas::eigh(n, V, w, worker)) {
     std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
     return;
   }
   // Cholesky found D positive definite; what eigh rounds below its own noise is set to that noise.
   const double noise = std::numeric_limits<double>::epsilon() * w[n - 1];
-  double* B = scratch.take<double>(n * n);
+  double* B = worker.take<double>(n * n);
   for (int64_t i = 0; i < n; ++i) {
     w[i] = std::max(w[i], noise);
     const double half = std::pow(w[i], -0.5 / p);
     for (int64_t j = 0; j < n; ++j) B[i * n + j] = half * V[i * n + j];
   }
-  double* wide = scratch.take<double>(n * n);
-  blas::syrk(Op::T, n, n, 1.0, B, n, 0.0, wide, n);
+  double* wide = worker.take<double>(n * n);
+  syrk(worker.team, Op::T, n, n, 1.0, B, n, 0.0, wide, n);
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j <= i; ++j) root.X[i * n + j] = static_cast<T>(wide[i * n + j] * root.back);
   mirror_lower(n, root.X);
@@ -94,22 +93,22 @@ void by_eigh(int64_t n, const double* D, double p, Root<T>& root, Scratch& scrat
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < n; ++j) B[i * n + j] = V[i * n + j] / std::sqrt(w[i]);
   transpose(n, n, B, wide);
-  root.residual = relative_identity_error(n, {B, D, wide}, scratch);
+  root.residual = relative_identity_error(n, {B, D, wide}, worker);
 }
 
 template <class T>
 void by_polynomial(int64_t n, const double* D, double smallest, const RootOptions& options, Root<T>& root,
-                   Scratch& scratch) {
+                   Worker& worker) {
   const double norm = std::sqrt(sum_of_squares(n * n, D)) * (1.0 + 1e-6);  // ≥ λmax, with slack for rounding
-  root.steps = root_polynomial(n, D, smallest, norm, options.r, options.max_steps, root.X, scratch);
-  if (!is_integer(options.p)) root.residual = root_residual(n, D, root.X, options.r, scratch);
-  symmetric_power(n, options.s, root.X, scratch);
+  root.steps = root_polynomial(n, D, smallest, norm, options.r, options.max_steps, root.X, worker);
+  if (!is_integer(options.p)) root.residual = root_residual(n, D, root.X, options.r, worker);
+  symmetric_power(n, options.s, root.X, worker);
   for (int64_t i = 0; i < n * n; ++i) root.X[i] = static_cast<T>(static_cast<double>(root.X[i]) * root.back);
 }
 
 // The bound λmin(D) ≥ 1/tr(D⁻¹) = 1/‖L⁻¹‖_F² from D's Cholesky factor.
-double smallest_eigenvalue_bound(int64_t n, const double* L, Scratch& scratch) {
-  double* inverse = scratch.take<double>(n * n);
+double smallest_eigenvalue_bound(int64_t n, const double* L, Worker& worker) {
+  double* inverse = worker.take<double>(n * n);
   std::fill_n(inverse, n * n, 0.0);
   for (int64_t i = 0; i < n; ++i) inverse[i * n + i] = 1.0;
   blas::solve_right_transposed(n, n, L, n, inverse, n);
@@ -117,7 +116,7 @@ double smallest_eigenvalue_bound(int64_t n, const double* L, Scratch& scratch) {
 }
 
 template <class T>
-void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& options, Scratch& scratch) {
+void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& options, Worker& worker) {
   const int64_t n = group.n, size = n * n;
   const T* A = group.A + index * size;
   T* X = group.X + index * size;
@@ -139,7 +138,7 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
   if (!all_finite(size, A)) return fail(kNonFinite);
 
   // D / unit in float64. The unit, a power of two near D's largest element, keeps every square in range.
-  double* D = scratch.take<double>(size);
+  double* D = worker.take<double>(size);
   const double scale = power_of_two_scale(std::max(static_cast<double>(largest_magnitude(size, A)), options.damping));
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j <= i; ++j) D[i * n + j] = static_cast<double>(A[i * n + j]) * scale;
@@ -149,7 +148,7 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
   const double again = power_of_two_scale(largest_magnitude(size, D)), unit = 1.0 / (scale * again);
   for (int64_t i = 0; i < size; ++i) D[i] *= again;
 
-  double* L = scratch.take<double>(size);
+  double* L = worker.take<double>(size);
   std::copy_n(D, size, L);
   if (!blas::cholesky(n, L, n)) return fail(kNotPositiveDefinite);
 
@@ -159,14 +158,14 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
     root.residual = 0.0;  // of D^(-1/r), which is not rounded
     root.steps = 1;
   } else if (group.method == RootMethod::Polynomial) {
-    by_polynomial(n, D, smallest_eigenvalue_bound(n, L, scratch), options, root, scratch);
+    by_polynomial(n, D, smallest_eigenvalue_bound(n, L, worker), options, root, worker);
   } else {
-    by_eigh(n, D, options.p, root, scratch);
+    by_eigh(n, D, options.p, root, worker);
   }
   if (is_integer(options.p)) {
     double* wide = L;
     for (int64_t i = 0; i < size; ++i) wide[i] = static_cast<double>(X[i]) / root.back;
-    root.residual = root_residual(n, D, wide, static_cast<int64_t>(options.p), scratch);
+    root.residual = root_residual(n, D, wide, static_cast<int64_t>(options.p), worker);
   }
   // Where p is no integer the residual says nothing of an X that left the range of T.
   if (!all_finite(size, X) || largest_magnitude(size, X) == T(0))
@@ -181,8 +180,9 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
 template <class T>
 void inverse_root(const std::vector<RootGroup<T>>& groups, const RootOptions& options, const Parallel& parallel) {
   const auto cost = [](const RootGroup<T>& group) { return group.n * group.n * group.n; };
-  for_each_matrix(parallel, groups, cost, [&](const RootGroup<T>& group, int64_t index, Scratch& scratch) {
-    root_of_one(group, index, options, scratch);
+  const bool divisible = !groups.empty() && groups.front().method == RootMethod::Polynomial;  // LAPACK's eigh is not
+  for_each_matrix(parallel, groups, divisible, cost, [&](const RootGroup<T>& group, int64_t index, Worker& worker) {
+    root_of_one(group, index, options, worker);
   });
 }
 

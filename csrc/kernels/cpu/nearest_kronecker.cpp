@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "kernels/cpu/batch.h"
-#include "kernels/cpu/blas.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/factors.h"
 #include "kernels/rearrangement.h"
 #include "kernels/status.h"
@@ -115,23 +115,23 @@ double squares_of_row(int64_t m, int64_t n, int64_t i, const T* H, double scale)
 // ‖1/N Σ_s g_s g_sᵀ‖_F for the rows g_s of G[samples, size], scaled: the Gram matrix of the samples or that of the
 // coordinates has the same norm; the smaller is taken, tile by tile (256 × 256, the lower ones twice).
 template <class T>
-double covariance_norm(int64_t samples, int64_t size, const void* G, ScalarType type, double scale, Scratch& scratch) {
+double covariance_norm(int64_t samples, int64_t size, const void* G, ScalarType type, double scale, Worker& worker) {
   constexpr int64_t tile = 256;
   const bool by_samples = samples <= size;
   const int64_t rows = by_samples ? samples : size, inner = by_samples ? size : samples;
-  T* X = scratch.take<T>(samples * size);
+  T* X = worker.take<T>(samples * size);
   convert(type, G, samples * size, X);
   for (int64_t i = 0; i < samples * size; ++i) X[i] *= static_cast<T>(scale);
-  T* C = scratch.take<T>(tile * tile);
+  T* C = worker.take<T>(tile * tile);
   double sum = 0.0;
   for (int64_t i = 0; i < rows; i += tile)
     for (int64_t j = 0; j <= i; j += tile) {
       const int64_t height = std::min(tile, rows - i), width = std::min(tile, rows - j);
       if (by_samples) {
-        blas::gemm(blas::Op::N, blas::Op::T, height, width, inner, T(1), X + i * size, size, X + j * size, size, T(0),
-                   C, width);
+        gemm(worker.team, Op::N, Op::T, height, width, inner, T(1), X + i * size, size, X + j * size, size, T(0), C,
+             width);
       } else {
-        blas::gemm(blas::Op::T, blas::Op::N, height, width, inner, T(1), X + i, size, X + j, size, T(0), C, width);
+        gemm(worker.team, Op::T, Op::N, height, width, inner, T(1), X + i, size, X + j, size, T(0), C, width);
       }
       sum += (j < i ? 2.0 : 1.0) * sum_of_squares(height * width, C);
     }
@@ -151,21 +151,21 @@ void nearest_kronecker(const NearestKronecker<T>& result, const T* H, int64_t st
     }
     return;
   }
-  Scratch shared;
+  Worker shared;
   double* L_next = shared.take<double>(result.batch * m * m);
   T* R_parts = shared.take<T>(result.batch * m * n * n);
   T* next = shared.take<T>(result.batch * pair);
   double* row_squares = shared.take<double>(result.batch * m);
   double* scale = shared.take<double>(result.batch);
 
-  for_each(parallel, result.batch, [&](int64_t b, Scratch&) {
+  for_each(parallel, result.batch, [&](int64_t b, Worker&) {
     const T* matrix = H + b * mn * mn;
     result.info[b] = all_finite(mn * mn, matrix) ? kGood : kNonFinite;
     scale[b] = power_of_two_scale(largest_magnitude(mn * mn, matrix));
     prepare_start(result, b);
   });
   for (int64_t step = 0; step <= steps; ++step) {  // the last pass only evaluates
-    for_each(parallel, result.batch * m, [&](int64_t piece, Scratch&) {
+    for_each(parallel, result.batch * m, [&](int64_t piece, Worker&) {
       const int64_t b = piece / m, i = piece % m;
       if (result.info[b] != kGood) return;
       const T* matrix = H + b * mn * mn;
@@ -173,7 +173,7 @@ void nearest_kronecker(const NearestKronecker<T>& result, const T* H, int64_t st
                     R_parts + piece * n * n);
       if (step == steps) row_squares[piece] = squares_of_row(m, n, i, matrix, scale[b]);
     });
-    for_each(parallel, result.batch, [&](int64_t b, Scratch& scratch) {
+    for_each(parallel, result.batch, [&](int64_t b, Worker& worker) {
       if (result.info[b] != kGood) return finish(result, b, 0.0, 0.0, 1.0);
       const double* L_sum = L_next + b * m * m;
       if (step == steps) {
@@ -191,7 +191,7 @@ void nearest_kronecker(const NearestKronecker<T>& result, const T* H, int64_t st
       for (int64_t i = 0; i < m; ++i)
         for (int64_t k = 0; k <= i; ++k) L_new[i * m + k] = static_cast<T>(L_sum[i * m + k]);
       mirror_lower(m, L_new);
-      double* R_sum = scratch.take<double>(n * n);
+      double* R_sum = worker.take<double>(n * n);
       std::fill_n(R_sum, n * n, 0.0);
       for (int64_t i = 0; i < m; ++i)
         for (int64_t c = 0; c < n * n; ++c) R_sum[c] += static_cast<double>(R_parts[(b * m + i) * n * n + c]);
@@ -207,22 +207,22 @@ template <class T>
 void nearest_kronecker_from_gradients(const NearestKronecker<T>& result, int64_t samples, const void* G,
                                       ScalarType G_type, int64_t steps, const Parallel& parallel) {
   const int64_t m = result.m, n = result.n, slab = samples * m * n, pair = m * m + n * n;
-  Scratch shared;
+  Worker shared;
   T* next = shared.take<T>(result.batch * pair);
   double* scale = shared.take<double>(result.batch);
   double* norm = shared.take<double>(result.batch);
   T* L_next = next;
   T* R_next = next + result.batch * m * m;
 
-  for_each(parallel, result.batch, [&](int64_t b, Scratch& scratch) {
-    const T* X = read_as<T>(G_type, G, b * slab, slab, scratch);
+  for_each(parallel, result.batch, [&](int64_t b, Worker& worker) {
+    const T* X = read_as<T>(G_type, G, b * slab, slab, worker);
     result.info[b] = all_finite(slab, X) ? kGood : kNonFinite;
     scale[b] = power_of_two_scale(largest_magnitude(slab, X));
     prepare_start(result, b);
     norm[b] = 0.0;
     if (result.info[b] == kGood && slab > 0) {
       const void* source = static_cast<const char*>(G) + b * slab * element_size(G_type);
-      norm[b] = covariance_norm<T>(samples, m * n, source, G_type, scale[b], scratch);
+      norm[b] = covariance_norm<T>(samples, m * n, source, G_type, scale[b], worker);
     }
   });
   PowerStep<T> power{result.batch, samples, m, n, G, G_type, result.L, result.R, L_next, R_next, scale};

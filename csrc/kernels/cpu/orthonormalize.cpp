@@ -8,14 +8,13 @@
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/eigenbasis.h"
 #include "kernels/probe_signs.h"
 #include "kernels/status.h"
 
 namespace kronla {
 namespace {
-
-using blas::Op;
 
 // A pivot of the Gram matrix of unit columns is the sine between a column and the span of those before it. Below this
 // one the float64 Gram matrix may break down, and the rank is in question.
@@ -28,8 +27,8 @@ constexpr int64_t kVectors = 8;
 
 // W ← the orthonormal factor of W by Cholesky; false, and W as it was, where a pivot is too small.
 template <class T>
-bool cholesky_qr(int64_t m, int64_t n, T smallest_pivot, T* W, T* L) {
-  blas::syrk(Op::T, n, m, T(1), W, n, T(0), L, n);
+bool cholesky_qr(int64_t m, int64_t n, T smallest_pivot, T* W, T* L, Worker& worker) {
+  syrk(worker.team, Op::T, n, m, T(1), W, n, T(0), L, n);
   if (!blas::cholesky(n, L, n)) return false;
   for (int64_t j = 0; j < n; ++j)
     if (L[j * n + j] < smallest_pivot) return false;
@@ -39,34 +38,34 @@ bool cholesky_qr(int64_t m, int64_t n, T smallest_pivot, T* W, T* L) {
 
 // ‖QᵀQ − I‖_F/√n by fixed ±1 vectors.
 template <class T>
-double orthogonality_gap(int64_t m, int64_t n, const T* Q, Scratch& scratch) {
-  T* V = scratch.take<T>(n * kVectors);
-  T* W = scratch.take<T>(m * kVectors);
+double orthogonality_gap(int64_t m, int64_t n, const T* Q, Worker& worker) {
+  T* V = worker.take<T>(n * kVectors);
+  T* W = worker.take<T>(m * kVectors);
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < kVectors; ++j) V[i * kVectors + j] = static_cast<T>(probe_sign(i, j));
-  blas::gemm(Op::N, Op::N, m, kVectors, n, T(1), Q, n, V, kVectors, T(0), W, kVectors);
-  blas::gemm(Op::T, Op::N, n, kVectors, m, T(1), Q, n, W, kVectors, T(-1), V, kVectors);
+  gemm(worker.team, Op::N, Op::N, m, kVectors, n, T(1), Q, n, V, kVectors, T(0), W, kVectors);
+  gemm(worker.team, Op::T, Op::N, n, kVectors, m, T(1), Q, n, W, kVectors, T(-1), V, kVectors);
   return std::sqrt(sum_of_squares(n * kVectors, V) / (kVectors * std::max<double>(1.0, n)));
 }
 
 // One pass of Cholesky, a second where the first left more than `enough`; false where that does not do.
 template <class T>
-bool by_cholesky(int64_t m, int64_t n, T smallest_pivot, double enough, T* W, Scratch& scratch) {
-  T* L = scratch.take<T>(n * n);
+bool by_cholesky(int64_t m, int64_t n, T smallest_pivot, double enough, T* W, Worker& worker) {
+  T* L = worker.take<T>(n * n);
   for (int pass = 0; pass < 2; ++pass) {
-    if (!cholesky_qr(m, n, smallest_pivot, W, L)) return false;
-    if (orthogonality_gap(m, n, W, scratch) <= enough) return true;
+    if (!cholesky_qr(m, n, smallest_pivot, W, L, worker)) return false;
+    if (orthogonality_gap(m, n, W, worker) <= enough) return true;
   }
   return false;
 }
 
 // Returns the smallest |R_jj|.
-double householder(int64_t m, int64_t n, double* W, Scratch& scratch) {
-  double* columns = scratch.take<double>(m * n);
-  double* signs = scratch.take<double>(n);
-  double* diagonal = scratch.take<double>(n);
+double householder(int64_t m, int64_t n, double* W, Worker& worker) {
+  double* columns = worker.take<double>(m * n);
+  double* signs = worker.take<double>(n);
+  double* diagonal = worker.take<double>(n);
   transpose(m, n, W, columns);
-  blas::householder_qr(m, n, columns, signs, diagonal, scratch);
+  blas::householder_qr(m, n, columns, signs, diagonal, worker);
   for (int64_t j = 0; j < n; ++j)
     for (int64_t i = 0; i < m; ++i) columns[j * m + i] *= signs[j];
   transpose(n, m, columns, W);
@@ -76,10 +75,10 @@ double householder(int64_t m, int64_t n, double* W, Scratch& scratch) {
 // W ← S with columns of norm 1 (a zero column stays 0). Each is scaled by its largest element first: no square leaves
 // the range.
 template <class T>
-void unit_columns(int64_t m, int64_t n, const T* S, double* W, Scratch& scratch) {
-  T* largest = scratch.take<T>(n);
-  double* scales = scratch.take<double>(n);
-  double* squares = scratch.take<double>(n);
+void unit_columns(int64_t m, int64_t n, const T* S, double* W, Worker& worker) {
+  T* largest = worker.take<T>(n);
+  double* scales = worker.take<double>(n);
+  double* squares = worker.take<double>(n);
   std::fill_n(largest, n, T(0));
   std::fill_n(squares, n, 0.0);
   for (int64_t i = 0; i < m; ++i)
@@ -98,42 +97,42 @@ void unit_columns(int64_t m, int64_t n, const T* S, double* W, Scratch& scratch)
 }  // namespace
 
 template <class T>
-bool orthonormalize_columns(int64_t m, int64_t n, const T* S, T* Q, Scratch& scratch) {
-  double* W = scratch.take<double>(m * n);
-  if (std::is_same_v<T, float>) unit_columns(m, n, S, W, scratch);
+bool orthonormalize_columns(int64_t m, int64_t n, const T* S, T* Q, Worker& worker) {
+  double* W = worker.take<double>(m * n);
+  if (std::is_same_v<T, float>) unit_columns(m, n, S, W, worker);
   bool full_rank = true;
-  if (!(std::is_same_v<T, float> && by_cholesky(m, n, kSmallestPivot, kOrthogonal, W, scratch))) {
-    unit_columns(m, n, S, W, scratch);  // Cholesky may have left half a result
+  if (!(std::is_same_v<T, float> && by_cholesky(m, n, kSmallestPivot, kOrthogonal, W, worker))) {
+    unit_columns(m, n, S, W, worker);  // Cholesky may have left half a result
     const double tolerance = std::sqrt(static_cast<double>(m)) * static_cast<double>(std::numeric_limits<T>::epsilon());
-    full_rank = householder(m, n, W, scratch) > tolerance;
+    full_rank = householder(m, n, W, worker) > tolerance;
   }
   for (int64_t i = 0; i < m * n; ++i) Q[i] = static_cast<T>(W[i]);
   return full_rank;
 }
 
 template <class T>
-bool polish_columns(int64_t m, int64_t n, T* W, Scratch& scratch) {
+bool polish_columns(int64_t m, int64_t n, T* W, Worker& worker) {
   constexpr double rounding = 8.0 * static_cast<double>(std::numeric_limits<T>::epsilon());
-  return by_cholesky(m, n, T(0), rounding, W, scratch);
+  return by_cholesky(m, n, T(0), rounding, W, worker);
 }
 
 template <class T>
 void orthonormalize(int64_t batch, int64_t m, int64_t n, const T* S, T* Q, int32_t* info, const Parallel& parallel) {
   const int64_t size = m * n;
-  for_each(parallel, batch, [&](int64_t b, Scratch& scratch) {
+  for_each(parallel, batch, [&](int64_t b, Worker& worker) {
     if (!all_finite(size, S + b * size)) {
       std::fill_n(Q + b * size, size, std::numeric_limits<T>::quiet_NaN());
       info[b] = kNonFinite;
     } else {
-      info[b] = orthonormalize_columns(m, n, S + b * size, Q + b * size, scratch) ? kGood : kRankDeficient;
+      info[b] = orthonormalize_columns(m, n, S + b * size, Q + b * size, worker) ? kGood : kRankDeficient;
     }
   });
 }
 
-template bool orthonormalize_columns<float>(int64_t, int64_t, const float*, float*, Scratch&);
-template bool orthonormalize_columns<double>(int64_t, int64_t, const double*, double*, Scratch&);
-template bool polish_columns<float>(int64_t, int64_t, float*, Scratch&);
-template bool polish_columns<double>(int64_t, int64_t, double*, Scratch&);
+template bool orthonormalize_columns<float>(int64_t, int64_t, const float*, float*, Worker&);
+template bool orthonormalize_columns<double>(int64_t, int64_t, const double*, double*, Worker&);
+template bool polish_columns<float>(int64_t, int64_t, float*, Worker&);
+template bool polish_columns<double>(int64_t, int64_t, double*, Worker&);
 template void orthonormalize<float>(int64_t, int64_t, int64_t, const float*, float*, int32_t*, const Parallel&);
 template void orthonormalize<double>(int64_t, int64_t, int64_t, const double*, double*, int32_t*, const Parallel&);
 

@@ -13,7 +13,7 @@ template <class T>
 void rearrange(int64_t batch, int64_t m, int64_t n, const T* H, T* rearranged, const Parallel& parallel) {
   const int64_t mn = m * n;
   if (mn == 0) return;
-  for_each(parallel, batch * m, [&](int64_t piece, Scratch&) {
+  for_each(parallel, batch * m, [&](int64_t piece, Worker&) {
     const int64_t b = piece / m, i = piece % m;
     const T* rows = H + b * mn * mn + i * n * mn;
     T* out = rearranged + b * mn * mn + i * m * n * n;
@@ -26,7 +26,7 @@ template <class T>
 void unrearrange(int64_t batch, int64_t m, int64_t n, const T* rearranged, T* H, const Parallel& parallel) {
   const int64_t mn = m * n;
   if (mn == 0) return;
-  for_each(parallel, batch * m, [&](int64_t piece, Scratch&) {
+  for_each(parallel, batch * m, [&](int64_t piece, Worker&) {
     const int64_t b = piece / m, i = piece % m;
     const T* in = rearranged + b * mn * mn + i * m * n * n;
     T* rows = H + b * mn * mn + i * n * mn;
@@ -38,11 +38,11 @@ void unrearrange(int64_t batch, int64_t m, int64_t n, const T* rearranged, T* H,
 template <class T>
 void rearranged_matvec(int64_t batch, int64_t m, int64_t n, const T* H, const T* R, T* L, const Parallel& parallel) {
   const int64_t mn = m * n;
-  for_each(parallel, batch * m, [&](int64_t piece, Scratch& scratch) {
+  for_each(parallel, batch * m, [&](int64_t piece, Worker& worker) {
     const int64_t b = piece / m, i = piece % m;
     const T* rows = H + b * mn * mn + i * n * mn;
     const T* weights = R + b * n * n;
-    double* sum = scratch.take<double>(m);
+    double* sum = worker.take<double>(m);
     std::fill_n(sum, m, 0.0);
     for (int64_t j = 0; j < n; ++j)  // row (i,j) of H: the j-th rows of the blocks H_i0, H_i1, …
       for (int64_t k = 0; k < m; ++k) sum[k] += static_cast<double>(dot(n, rows + j * mn + k * n, weights + j * n));
@@ -53,11 +53,11 @@ void rearranged_matvec(int64_t batch, int64_t m, int64_t n, const T* H, const T*
 template <class T>
 void rearranged_rmatvec(int64_t batch, int64_t m, int64_t n, const T* H, const T* L, T* R, const Parallel& parallel) {
   const int64_t mn = m * n;
-  for_each(parallel, batch * n, [&](int64_t piece, Scratch& scratch) {
+  for_each(parallel, batch * n, [&](int64_t piece, Worker& worker) {
     const int64_t b = piece / n, j = piece % n;
     const T* weights = L + b * m * m;
-    double* sum = scratch.take<double>(n);
-    T* row_sum = scratch.take<T>(n);
+    double* sum = worker.take<double>(n);
+    T* row_sum = worker.take<T>(n);
     std::fill_n(sum, n, 0.0);
     for (int64_t i = 0; i < m; ++i) {
       const T* row = H + b * mn * mn + (i * n + j) * mn;

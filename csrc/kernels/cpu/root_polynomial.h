@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/scratch.h"
+#include "kernels/cpu/worker.h"
 
 namespace kronla {
 
@@ -11,10 +11,10 @@ namespace kronla {
 // T is the precision of the last steps. Returns the number of steps, at most max_steps.
 template <class T>
 int64_t root_polynomial(int64_t n, const double* D, double low, double high, int64_t r, int64_t max_steps, T* Y,
-                        Scratch& scratch);
+                        Worker& worker);
 
 // Y[n,n] ← Yᵏ, k ≥ 1, for a symmetric Y.
 template <class T>
-void symmetric_power(int64_t n, int64_t k, T* Y, Scratch& scratch);
+void symmetric_power(int64_t n, int64_t k, T* Y, Worker& worker);
 
 }  // namespace kronla

@@ -1,4 +1,5 @@
-// A worker's scratch memory: taken piece by piece, given back all at once.
+// What a kernel has while it works on a matrix: scratch memory, taken piece by piece and given back all at once, and the
+// threads that may help it.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +9,14 @@
 #include <new>
 #include <vector>
 
+#include "kernels/parallel.h"
+
 namespace kronla {
 
-class Scratch {
+class Worker {
  public:
+  Parallel team;  // none unless said otherwise: then the other threads have matrices of their own
+
   // `count` uninitialised elements, aligned to a cache line, valid until the next `reset`.
   template <class T>
   T* take(int64_t count) {

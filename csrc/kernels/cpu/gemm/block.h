@@ -1,0 +1,49 @@
+// What the kernels of one instruction set offer: a block of a product, and moves of a matrix. gemm.cpp chooses the set.
+#pragma once
+
+#include <cstdint>
+
+namespace kronla::kernels {
+
+inline constexpr int64_t kDepth = 256;  // of a pass over k: a strip of A then stays in the first-level cache
+inline constexpr int64_t kBlock =
+    256;  // rows and columns of a block of C: its panels of B stay in the second-level one
+
+// Elements of workspace for a block: strips of A and panels of B, rounded up to whole ones.
+inline constexpr int64_t kWorkspace = kDepth * (2 * kBlock + 64);
+
+// C ← alpha op(A) op(B) + beta C. a_row is the distance of two rows of op(A), a_step that of two elements of a row.
+template <class T>
+struct Product {
+  int64_t k;
+  const T* A;
+  int64_t a_row, a_step;
+  const T* B;
+  int64_t b_step, b_column;
+  T alpha, beta;
+  T* C;
+  int64_t ldc;
+  bool lower;  // only the lower triangle of C is wanted
+};
+
+// A block of C: rows [row, row_end), columns [column, column_end).
+struct Range {
+  int64_t row, row_end, column, column_end;
+};
+
+template <class T>
+struct Kernels {
+  void (*block)(const Product<T>& product, const Range& range, T* workspace);
+  void (*mirror_lower)(int64_t n, T* A);
+  void (*transpose)(int64_t m, int64_t n, const T* A, T* B);
+};
+
+// nullptr where the kernels were not built for this processor's family.
+template <class T>
+const Kernels<T>* avx512();
+template <class T>
+const Kernels<T>* avx2();
+template <class T>
+const Kernels<T>* portable();
+
+}  // namespace kronla::kernels

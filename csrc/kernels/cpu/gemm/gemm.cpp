@@ -1,0 +1,156 @@
+#include "kernels/cpu/gemm/gemm.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/threads.h"
+
+namespace kronla {
+namespace {
+
+using kernels::Kernels;
+using kernels::Product;
+using kernels::Range;
+
+enum class Set { Avx512, Avx2, Portable };
+
+bool runs(Set set) {
+#if defined(__x86_64__)
+  if (set == Set::Avx512)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
+  if (set == Set::Avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+  return set == Set::Portable;
+}
+
+Set choose() {
+  const char* demanded = std::getenv("KRONLA_ISA");
+  for (const auto& [name, set] : {std::pair{"avx512", Set::Avx512}, {"avx2", Set::Avx2}, {"portable", Set::Portable}}) {
+    if (demanded != nullptr && *demanded != '\0' && demanded != std::string(name)) continue;
+    if (runs(set)) return set;
+  }
+  throw std::runtime_error("KRONLA_ISA is '" + std::string(demanded) +
+                           "', and must be avx512, avx2 or portable, as far as this processor runs it.");
+}
+
+Set set() {
+  static const Set chosen = choose();
+  return chosen;
+}
+
+template <class T>
+const Kernels<T>& kernels_of() {
+  return *(set() == Set::Avx512 ? kernels::avx512<T>()
+           : set() == Set::Avx2 ? kernels::avx2<T>()
+                                : kernels::portable<T>());
+}
+
+// This thread's workspace.
+template <class T>
+T* workspace() {
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  thread_local const std::unique_ptr<void, Free> memory(std::aligned_alloc(64, kernels::kWorkspace * sizeof(T)));
+  if (memory == nullptr) throw std::bad_alloc();
+  return static_cast<T*>(memory.get());
+}
+
+// The end of part i of `count` equal parts of `size`, in multiples of 32.
+int64_t part(int64_t size, int64_t count, int64_t i) { return std::min(size, (size * i / count + 31) / 32 * 32); }
+
+template <class T>
+void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& product) {
+  if (m == 0 || n == 0) return;
+  if (product.k == 0 || product.alpha == T(0)) {
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        T& c = product.C[i * product.ldc + j];
+        c = product.beta == T(0) ? T(0) : product.beta * c;
+      }
+    return;
+  }
+  const Kernels<T>& kernels = kernels_of<T>();
+  const int64_t down = (m + kernels::kBlock - 1) / kernels::kBlock,
+                across = (n + kernels::kBlock - 1) / kernels::kBlock;
+  if (down * across == 1) return kernels.block(product, {0, m, 0, n}, workspace<T>());
+  std::vector<Range> ranges;
+  for (int64_t i = 0; i < down; ++i)
+    for (int64_t j = 0; j < (product.lower ? i + 1 : across); ++j)
+      ranges.push_back({part(m, down, i), part(m, down, i + 1), part(n, across, j), part(n, across, j + 1)});
+  // Blocks on the diagonal are half the work: last, so that the threads end together.
+  if (product.lower)
+    std::stable_partition(ranges.begin(), ranges.end(), [](const Range& r) { return r.row != r.column; });
+  share(team, static_cast<int64_t>(ranges.size()),
+        [&](int64_t i) { kernels.block(product, ranges[i], workspace<T>()); });
+}
+
+template <class T>
+Product<T> product_of(Op a, Op b, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb, T beta, T* C,
+                      int64_t ldc, bool lower) {
+  return {k,
+          A,
+          a == Op::N ? lda : 1,
+          a == Op::N ? 1 : lda,
+          B,
+          b == Op::N ? ldb : 1,
+          b == Op::N ? 1 : ldb,
+          alpha,
+          beta,
+          C,
+          ldc,
+          lower};
+}
+
+}  // namespace
+
+const char* instruction_set() { return set() == Set::Avx512 ? "avx512" : set() == Set::Avx2 ? "avx2" : "portable"; }
+
+template <class T>
+void gemm(const Parallel& team, Op a, Op b, int64_t m, int64_t n, int64_t k, T alpha, const T* A, int64_t lda,
+          const T* B, int64_t ldb, T beta, T* C, int64_t ldc) {
+  multiply(team, m, n, product_of(a, b, k, alpha, A, lda, B, ldb, beta, C, ldc, false));
+}
+
+template <class T>
+void gemmt(const Parallel& team, Op a, Op b, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B,
+           int64_t ldb, T beta, T* C, int64_t ldc) {
+  multiply(team, n, n, product_of(a, b, k, alpha, A, lda, B, ldb, beta, C, ldc, true));
+}
+
+template <class T>
+void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C,
+          int64_t ldc) {
+  gemmt(team, a, a == Op::N ? Op::T : Op::N, n, k, alpha, A, lda, A, lda, beta, C, ldc);
+}
+
+template <class T>
+void mirror_lower(int64_t n, T* A) {
+  kernels_of<T>().mirror_lower(n, A);
+}
+
+template <class T>
+void transpose(int64_t m, int64_t n, const T* A, T* B) {
+  kernels_of<T>().transpose(m, n, A, B);
+}
+
+#define KRONLA_INSTANTIATE(T)                                                                                        \
+  template void gemm<T>(const Parallel&, Op, Op, int64_t, int64_t, int64_t, T, const T*, int64_t, const T*, int64_t, \
+                        T, T*, int64_t);                                                                             \
+  template void gemmt<T>(const Parallel&, Op, Op, int64_t, int64_t, T, const T*, int64_t, const T*, int64_t, T, T*,  \
+                         int64_t);                                                                                   \
+  template void syrk<T>(const Parallel&, Op, int64_t, int64_t, T, const T*, int64_t, T, T*, int64_t);                \
+  template void mirror_lower<T>(int64_t, T*);                                                                        \
+  template void transpose<T>(int64_t, int64_t, const T*, T*);
+
+KRONLA_INSTANTIATE(float)
+KRONLA_INSTANTIATE(double)
+
+}  // namespace kronla

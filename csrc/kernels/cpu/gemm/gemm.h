@@ -1,0 +1,48 @@
+// General and symmetric products, C ← alpha op(A) op(B) + beta C, by own micro-kernels. Row-major, `float` and `double`.
+//
+// Every element of C is one chain of fused multiply-adds over k, cut only where kDepth says: it depends on its row of
+// op(A), its column of op(B) and k alone. So the bits are the same however C is cut into blocks, whoever computes them,
+// with any number of threads; and op(A) op(A)ᵀ is symmetric to the bit. (The portable kernels round products and sums
+// apart; they differ from the others in the last bits.)
+//
+// Blocks of C of at most 256 × 256 are the unit of work for threads. Workspace: 0.6 MB a thread for float, 1.2 MB for
+// double, kept for the thread's life.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/parallel.h"
+
+namespace kronla {
+
+enum class Op { N, T };
+
+// C[m,n] ← alpha op(A) op(B) + beta C. With beta = 0, C is not read. C overlaps neither A nor B.
+template <class T>
+void gemm(const Parallel& team, Op a, Op b, int64_t m, int64_t n, int64_t k, T alpha, const T* A, int64_t lda,
+          const T* B, int64_t ldb, T beta, T* C, int64_t ldc);
+
+// The same for a product that is symmetric, C[n,n]: half the work. The lower triangle counts, and the other holds anything
+// afterwards (mirror_lower completes it).
+template <class T>
+void gemmt(const Parallel& team, Op a, Op b, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B,
+           int64_t ldb, T beta, T* C, int64_t ldc);
+
+// gemmt of op(A) op(A)ᵀ.
+template <class T>
+void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C,
+          int64_t ldc);
+
+// The upper triangle of A[n,n] becomes the mirror image of the lower: symmetric to the bit.
+template <class T>
+void mirror_lower(int64_t n, T* A);
+
+// B[n,m] ← A[m,n]ᵀ; A and B do not overlap.
+template <class T>
+void transpose(int64_t m, int64_t n, const T* A, T* B);
+
+// "avx512", "avx2" or "portable": the best that the processor has, or what the environment variable KRONLA_ISA demands,
+// read once. Throws std::runtime_error for a name that is none of these or that the processor cannot run.
+const char* instruction_set();
+
+}  // namespace kronla

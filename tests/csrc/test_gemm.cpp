@@ -1,0 +1,186 @@
+#include "kernels/cpu/gemm/gemm.h"
+
+#include <utility>
+
+#include "kernels/cpu/gemm/block.h"
+#include "testing.h"
+
+using namespace kronla;
+using namespace kronla::testing;
+
+namespace {
+
+// The kernels that this processor runs, by name.
+template <class T>
+std::vector<std::pair<const char*, const kernels::Kernels<T>*>> every_set() {
+  std::vector<std::pair<const char*, const kernels::Kernels<T>*>> sets = {{"portable", kernels::portable<T>()}};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back({"avx2", kernels::avx2<T>()});
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    sets.push_back({"avx512", kernels::avx512<T>()});
+#endif
+  return sets;
+}
+
+struct Shape {
+  int64_t m, n, k;
+};
+
+// A block in the middle of a larger C, from rows and columns in the middle of larger A and B: right there, and nothing
+// else is touched.
+template <class T>
+void check_block(const kernels::Kernels<T>& set, const Shape& shape, bool a_transposed, bool b_transposed, bool lower) {
+  const auto [m, n, k] = shape;
+  const int64_t lda = (a_transposed ? m : k) + 3, ldb = (b_transposed ? k : n) + 5, ldc = n + 7;
+  const int64_t row = m / 3, row_end = m - m / 5, column = n / 4, column_end = n - n / 7;
+  const std::vector<T> A = normal<T>((a_transposed ? k : m) * lda, 1), B = normal<T>((b_transposed ? n : k) * ldb, 2);
+  const std::vector<T> C0 = normal<T>(m * ldc, 3);
+  std::vector<T> C = C0, workspace(kernels::kWorkspace);
+  const T alpha = T(0.75), beta = T(-0.5);
+  set.block({k, A.data(), a_transposed ? 1 : lda, a_transposed ? lda : 1, B.data(), b_transposed ? 1 : ldb,
+             b_transposed ? ldb : 1, alpha, beta, C.data(), ldc, lower},
+            {row, row_end, column, column_end}, workspace.data());
+  double worst = 0.0;
+  bool outside = true;
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < ldc; ++j) {
+      const double before = static_cast<double>(C0[i * ldc + j]), after = static_cast<double>(C[i * ldc + j]);
+      if (i < row || i >= row_end || j < column || j >= column_end) {
+        outside = outside && before == after;
+        continue;
+      }
+      if (lower && j > i) continue;
+      double sum = 0.0, size = 0.0;
+      for (int64_t l = 0; l < k; ++l) {
+        const double term = static_cast<double>(A[a_transposed ? l * lda + i : i * lda + l]) *
+                            static_cast<double>(B[b_transposed ? j * ldb + l : l * ldb + j]);
+        sum += term;
+        size += std::abs(term);
+      }
+      worst = std::max(worst, std::abs(after - (0.75 * sum - 0.5 * before)) / (size + std::abs(before)));
+    }
+  CHECK(outside);
+  CHECK_SMALL(worst, (2.0 + std::sqrt(static_cast<double>(k))) * rounding<T>());
+}
+
+template <class T>
+void every_block() {
+  for (const auto& [name, set] : every_set<T>())
+    for (const Shape& shape : {Shape{1, 1, 1},
+                               {9, 5, 3},
+                               {17, 33, 8},
+                               {40, 40, 40},
+                               {64, 100, 31},
+                               {131, 67, 300},
+                               {70, 90, 1100},
+                               {256, 256, 20}})
+      for (const bool a : {false, true})
+        for (const bool b : {false, true})
+          for (const bool lower : {false, true}) check_block(*set, shape, a, b, lower);
+}
+
+// The distances of rows at which A and B are packed rather than read where they lie.
+template <class T>
+void far_rows() {
+  const int64_t m = 37, n = 45, k = 290, far = 1031;
+  for (const auto& [name, set] : every_set<T>())
+    for (const bool a_transposed : {false, true})
+      for (const bool b_transposed : {false, true}) {
+        const std::vector<T> A = normal<T>(k * far, 1), B = normal<T>(k * far, 2);
+        std::vector<T> C(m * n), workspace(kernels::kWorkspace), a(m * k), b(k * n);
+        set->block({k, A.data(), a_transposed ? 1 : far, a_transposed ? far : 1, B.data(), b_transposed ? 1 : far,
+                    b_transposed ? far : 1, T(1), T(0), C.data(), n, false},
+                   {0, m, 0, n}, workspace.data());
+        for (int64_t l = 0; l < k; ++l) {
+          for (int64_t i = 0; i < m; ++i) a[i * k + l] = A[a_transposed ? l * far + i : i * far + l];
+          for (int64_t j = 0; j < n; ++j) b[l * n + j] = B[b_transposed ? j * far + l : l * far + j];
+        }
+        CHECK_SMALL(relative_error(C, multiply(m, n, k, a.data(), false, b.data(), false)), 40 * rounding<T>());
+      }
+}
+
+template <class T>
+void blocks_and_threads() {
+  const int64_t m = 530, n = 290, k = 70;
+  const std::vector<T> A = normal<T>(m * k, 1), B = normal<T>(k * n, 2);
+  const std::vector<T> C = SAME_BITS([&](const Parallel& team) {
+    std::vector<T> C(m * n, std::numeric_limits<T>::quiet_NaN());  // beta = 0 must not read it
+    gemm(team, Op::N, Op::N, m, n, k, T(1), A.data(), k, B.data(), n, T(0), C.data(), n);
+    return C;
+  });
+  CHECK_SMALL(relative_error(C, multiply(m, n, k, A.data(), false, B.data(), false)), 10 * rounding<T>());
+  // A row of C has the same bits in a product of that row alone.
+  std::vector<T> row(n);
+  gemm({}, Op::N, Op::N, 1, n, k, T(1), A.data() + 300 * k, k, B.data(), n, T(0), row.data(), n);
+  CHECK(std::equal(row.begin(), row.end(), C.begin() + 300 * n));
+}
+
+template <class T>
+void symmetric_products() {
+  for (const int64_t n : {1, 7, 16, 33, 257, 600}) {
+    const int64_t k = 41;
+    const std::vector<T> A = normal<T>(n * k, 1);
+    for (const Op op : {Op::N, Op::T}) {
+      const int64_t lda = op == Op::N ? k : n;
+      const std::vector<T> C = SAME_BITS([&](const Parallel& team) {
+        std::vector<T> C(n * n);
+        syrk(team, op, n, k, T(1), A.data(), lda, T(0), C.data(), n);
+        mirror_lower(n, C.data());
+        return C;
+      });
+      const bool transposed = op == Op::T;
+      CHECK_SMALL(relative_error(C, multiply(n, n, k, A.data(), transposed, A.data(), !transposed)),
+                  10 * rounding<T>());
+      std::vector<T> whole(n * n);
+      gemm({}, op, op == Op::N ? Op::T : Op::N, n, n, k, T(1), A.data(), lda, A.data(), lda, T(0), whole.data(), n);
+      CHECK(same_bits(C, whole));  // symmetric to the bit by itself
+    }
+  }
+}
+
+template <class T>
+void moves() {
+  for (const auto& [name, set] : every_set<T>())
+    for (const int64_t m : {0, 1, 3, 8, 31, 40, 67, 129})
+      for (const int64_t n : {1, 5, 32, 70}) {
+        const std::vector<T> A = normal<T>(m * n, 1);
+        std::vector<T> B(m * n);
+        set->transpose(m, n, A.data(), B.data());
+        bool right = true;
+        for (int64_t i = 0; i < m; ++i)
+          for (int64_t j = 0; j < n; ++j) right = right && B[j * m + i] == A[i * n + j];
+        CHECK(right);
+        std::vector<T> square = normal<T>(m * m, 2);
+        const std::vector<T> before = square;
+        set->mirror_lower(m, square.data());
+        for (int64_t i = 0; i < m; ++i)
+          for (int64_t j = 0; j < m; ++j)
+            right = right && square[i * m + j] == before[std::max(i, j) * m + std::min(i, j)];
+        CHECK(right);
+      }
+}
+
+template <class T>
+void nothing_to_add() {
+  std::vector<T> C = normal<T>(6, 1), before = C;
+  gemm<T>({}, Op::N, Op::N, 2, 3, 0, T(1), nullptr, 1, nullptr, 3, T(2), C.data(), 3);
+  for (size_t i = 0; i < C.size(); ++i) CHECK(C[i] == T(2) * before[i]);
+  C[0] = std::numeric_limits<T>::quiet_NaN();
+  gemm<T>({}, Op::N, Op::N, 2, 3, 0, T(1), nullptr, 1, nullptr, 3, T(0), C.data(), 3);
+  for (const T c : C) CHECK(c == T(0));
+}
+
+}  // namespace
+
+TEST(every_block_float32) { every_block<float>(); }
+TEST(every_block_float64) { every_block<double>(); }
+TEST(far_rows_float32) { far_rows<float>(); }
+TEST(far_rows_float64) { far_rows<double>(); }
+TEST(blocks_and_threads_float32) { blocks_and_threads<float>(); }
+TEST(blocks_and_threads_float64) { blocks_and_threads<double>(); }
+TEST(symmetric_products_float32) { symmetric_products<float>(); }
+TEST(symmetric_products_float64) { symmetric_products<double>(); }
+TEST(moves_float32) { moves<float>(); }
+TEST(moves_float64) { moves<double>(); }
+TEST(nothing_to_add_float32) { nothing_to_add<float>(); }
+TEST(nothing_to_add_float64) { nothing_to_add<double>(); }
