@@ -4,24 +4,15 @@
 #include <string>
 
 #include "kernels/cpu/blas.h"
+#include "kernels/cpu/gemm/gemm.h"
 
 namespace {
-
-std::string instruction_set() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return "AVX-512";
-  if (__builtin_cpu_supports("avx2")) return "AVX2";
-  return "x86-64";
-#else
-  return "portable";
-#endif
-}
 
 pybind11::dict build_info() {
   pybind11::dict info;
   info["blas_config"] = kronla::blas::config();
   info["blas_core"] = kronla::blas::core_name();
-  info["isa"] = instruction_set();  // of this machine
+  info["isa"] = kronla::instruction_set();  // in use
   info["compiler"] = std::string(__VERSION__);
   info["torch_target"] = "2.10";  // the stable ABI that the binary asks for
   info["cuda"] = false;
@@ -30,4 +21,7 @@ pybind11::dict build_info() {
 
 }  // namespace
 
-PYBIND11_MODULE(_C, m) { m.def("build_info", &build_info, "What was built, and the BLAS in use, as a dict."); }
+PYBIND11_MODULE(_C, m) {
+  kronla::instruction_set();  // a wrong KRONLA_ISA is an ImportError, not a failure in the middle of a call
+  m.def("build_info", &build_info, "What was built, and the BLAS in use, as a dict.");
+}

@@ -46,30 +46,38 @@ inline int64_t to_do_together(const std::vector<double>& costs, int64_t threads)
 }
 
 // Calls body(group, index, worker) for each matrix of a ragged list of batches, the dearest first, so that a large one
-// does not come last and alone. cost(group) is the multiplications of one matrix. Where `divisible`, a matrix that would
-// leave the other threads idle is done by all of them (worker.team).
+// does not come last and alone; small ones are dealt out by the bundle. cost(group) is the multiplications of one matrix.
+// Where `divisible`, a matrix that would leave the other threads idle is done by all of them (worker.team).
 template <class Group, class Cost, class Body>
 void for_each_matrix(const Parallel& parallel, const std::vector<Group>& groups, bool divisible, Cost&& cost,
                      Body&& body) {
+  constexpr int64_t kBundle = 100000;  // multiplications, some microseconds
   std::vector<size_t> order(groups.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return cost(groups[a]) > cost(groups[b]); });
-  std::vector<int64_t> first(groups.size() + 1, 0);  // of each group in that order: its first piece
-  for (size_t k = 0; k < order.size(); ++k) first[k + 1] = first[k] + groups[order[k]].batch;
-  const auto run = [&](int64_t i, Worker& worker) {
-    const size_t k = std::upper_bound(first.begin(), first.end(), i) - first.begin() - 1;
-    body(groups[order[k]], i - first[k], worker);
-  };
-  int64_t together = 0;
-  if (divisible && parallel.threads > 1 && parallel.launch != nullptr) {
-    std::vector<double> costs;
-    for (size_t k : order) costs.insert(costs.end(), groups[k].batch, static_cast<double>(cost(groups[k])));
-    together = to_do_together(costs, parallel.threads);
-    for_each({}, together, [&](int64_t i, Worker& worker) {
-      worker.team = parallel;
-      run(i, worker);
-    });
+  std::vector<int64_t> bundle(order.size()), first(order.size() + 1, 0);  // of each group in that order
+  std::vector<double> costs;                                              // of each piece
+  for (size_t k = 0; k < order.size(); ++k) {
+    const Group& group = groups[order[k]];
+    bundle[k] = std::max<int64_t>(1, kBundle / std::max<int64_t>(1, cost(group)));
+    first[k + 1] = first[k] + (group.batch + bundle[k] - 1) / bundle[k];
+    if (divisible) costs.insert(costs.end(), first[k + 1] - first[k], static_cast<double>(cost(group) * bundle[k]));
   }
+  const auto run = [&](int64_t piece, Worker& worker) {
+    const size_t k = std::upper_bound(first.begin(), first.end(), piece) - first.begin() - 1;
+    const Group& group = groups[order[k]];
+    const int64_t begin = (piece - first[k]) * bundle[k], end = std::min(begin + bundle[k], group.batch);
+    for (int64_t i = begin; i < end; ++i) {
+      worker.reset();
+      body(group, i, worker);
+    }
+  };
+  const bool threaded = parallel.threads > 1 && parallel.launch != nullptr;
+  const int64_t together = divisible && threaded ? to_do_together(costs, parallel.threads) : 0;
+  for_each({}, together, [&](int64_t i, Worker& worker) {
+    worker.team = parallel;
+    run(i, worker);
+  });
   for_each(parallel, first.back() - together, [&](int64_t i, Worker& worker) { run(together + i, worker); });
 }
 
