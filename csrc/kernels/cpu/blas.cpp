@@ -20,7 +20,6 @@ int narrow(int64_t size) {
 
 // LAPACK by its Fortran names, as scipy-openblas32 exports them (32-bit integers, hidden string lengths last).
 #define KRONLA_DECLARE_LAPACK(T, s)                                                                                  \
-  void scipy_##s##potrf_(const char*, const int*, T*, const int*, int*, size_t);                                     \
   void scipy_##s##syevd_(const char*, const char*, const int*, T*, const int*, T*, T*, const int*, int*, const int*, \
                          int*, size_t, size_t);                                                                      \
   void scipy_##s##geqrf_(const int*, const int*, T*, const int*, T*, T*, const int*, int*);                          \
@@ -43,20 +42,6 @@ std::string core_name() { return scipy_openblas_get_corename(); }
 // One definition for both types: T, and the letter by which BLAS and LAPACK call it. A row-major lower triangle is a
 // column-major upper one: LAPACK's "U".
 #define KRONLA_DEFINE(T, s)                                                                                            \
-  template <>                                                                                                          \
-  bool cholesky<T>(int64_t n, T* A, int64_t lda) {                                                                     \
-    if (n == 0) return true;                                                                                           \
-    const int size = narrow(n), stride = narrow(lda);                                                                  \
-    int info = 0;                                                                                                      \
-    scipy_##s##potrf_("U", &size, A, &stride, &info, 1);                                                               \
-    return info == 0;                                                                                                  \
-  }                                                                                                                    \
-  template <>                                                                                                          \
-  void solve_right_transposed<T>(int64_t m, int64_t n, const T* L, int64_t ldl, T* B, int64_t ldb) {                   \
-    if (m == 0 || n == 0) return;                                                                                      \
-    scipy_cblas_##s##trsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, narrow(m), narrow(n), T(1), \
-                          L, narrow(ldl), B, narrow(ldb));                                                             \
-  }                                                                                                                    \
   template <>                                                                                                          \
   bool eigh<T>(int64_t n, T* A, T* w, Worker& worker) {                                                                \
     if (n == 0) return true;                                                                                           \

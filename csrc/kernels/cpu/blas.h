@@ -1,4 +1,4 @@
-// The only door to BLAS and LAPACK: factorisations and triangular solves. Row-major, single-threaded, `float` and `double`.
+// The only door to LAPACK: decompositions. Row-major, single-threaded, `float` and `double`.
 #pragma once
 
 #include <cstdint>
@@ -14,14 +14,6 @@ void use_one_thread();
 
 std::string config();     // e.g. "OpenBLAS 0.3.34 ... DYNAMIC_ARCH ..."
 std::string core_name();  // the kernels in use, e.g. "Haswell"
-
-// Lower Cholesky factor, in place, of the lower triangle; the other triangle is left alone. True if it exists.
-template <class T>
-bool cholesky(int64_t n, T* A, int64_t lda);
-
-// B[m,n] ← B L⁻ᵀ for a lower triangular L[n,n].
-template <class T>
-void solve_right_transposed(int64_t m, int64_t n, const T* L, int64_t ldl, T* B, int64_t ldb);
 
 // A[n,n] ← its eigenvectors as ROWS, w[n] ← its eigenvalues, ascending. Reads one triangle. True if converged.
 template <class T>

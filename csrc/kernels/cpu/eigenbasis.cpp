@@ -100,15 +100,16 @@ void rotation_step(Basis<T>& basis, Worker& worker) {
   const double noise = 4.0 * unit_roundoff<T>() * basis.norm;
   const T floor = static_cast<T>(mean * mean + noise * noise);
   for (int64_t i = 0; i < n; ++i) {
-    rotation[i * n + i] = T(0);
     for (int64_t j = 0; j < i; ++j) {  // the pair (j, i), j < i
       const T o = basis.B[i * n + j], d = static_cast<T>(basis.quotients[i] - basis.quotients[j]);
-      const T bottom = d * d + T(2) * o * o + floor;
-      const T t = bottom > T(0) ? (d >= T(0) ? o : -o) * std::sqrt(d * d + o * o) / bottom : T(0);
-      rotation[j * n + i] = t;
-      rotation[i * n + j] = -t;
+      const T squares = d * d + o * o, bottom = std::max(squares + o * o + floor, std::numeric_limits<T>::min());
+      rotation[i * n + j] = -o * std::copysign(std::sqrt(squares) / bottom, d);  // no branch: it vectorises
     }
+    rotation[i * n + i] = T(0);
   }
+  mirror_lower(n, rotation);  // skew: the mirror image with the other sign
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = i + 1; j < n; ++j) rotation[i * n + j] = -rotation[i * n + j];
   // Q + QT, its columns in descending order: a triangular factorisation leaves the first ones most at rest.
   const int64_t* order = basis.descending(worker);
   T* turned = basis.B;
@@ -173,9 +174,10 @@ void keep_signs(int64_t n, const T* Q_old, T* Q, Worker& worker) {
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < n; ++j)
       overlap[j] += static_cast<double>(Q_old[i * n + j]) * static_cast<double>(Q[i * n + j]);
+  T* sign = worker.take<T>(n);
+  for (int64_t j = 0; j < n; ++j) sign[j] = overlap[j] < 0.0 ? T(-1) : T(1);
   for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < n; ++j)
-      if (overlap[j] < 0.0) Q[i * n + j] = -Q[i * n + j];
+    for (int64_t j = 0; j < n; ++j) Q[i * n + j] *= sign[j];
 }
 
 template <class T>

@@ -111,7 +111,7 @@ double smallest_eigenvalue_bound(int64_t n, const double* L, Worker& worker) {
   double* inverse = worker.take<double>(n * n);
   std::fill_n(inverse, n * n, 0.0);
   for (int64_t i = 0; i < n; ++i) inverse[i * n + i] = 1.0;
-  blas::solve_right_transposed(n, n, L, n, inverse, n);
+  solve_right_transposed(worker.team, n, n, L, n, inverse, n);
   return 1.0 / sum_of_squares(n * n, inverse);
 }
 
@@ -150,7 +150,7 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
 
   double* L = worker.take<double>(size);
   std::copy_n(D, size, L);
-  if (!blas::cholesky(n, L, n)) return fail(kNotPositiveDefinite);
+  if (!cholesky(worker.team, n, L, n)) return fail(kNotPositiveDefinite);
 
   Root<T> root{X, std::pow(unit, -1.0 / options.p)};
   if (n == 1) {

@@ -29,10 +29,10 @@ constexpr int64_t kVectors = 8;
 template <class T>
 bool cholesky_qr(int64_t m, int64_t n, T smallest_pivot, T* W, T* L, Worker& worker) {
   syrk(worker.team, Op::T, n, m, T(1), W, n, T(0), L, n);
-  if (!blas::cholesky(n, L, n)) return false;
+  if (!cholesky(worker.team, n, L, n)) return false;
   for (int64_t j = 0; j < n; ++j)
     if (L[j * n + j] < smallest_pivot) return false;
-  blas::solve_right_transposed(m, n, L, n, W, n);
+  solve_right_transposed(worker.team, m, n, L, n, W, n);
   return true;
 }
 

@@ -254,5 +254,32 @@ void transposed(int64_t m, int64_t n, const T* A, T* B) {
       move_transposed(smaller(step, m - i), smaller(step, n - j), A + i * n + j, n, B + j * m + i, m);
 }
 
+// By substitution, over `side` rows of W at a time, transposed: then a column of them is a few vectors.
 template <class T>
-constexpr Kernels<T> kKernels = {block<T>, mirror<T>, transposed<T>};
+void solve(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw) {
+  using S = Simd<T>;
+  constexpr int vectors = 4, side = vectors * S::lanes;
+  alignas(64) T x[kSolve * side];
+  for (int64_t i = 0; i < kSolve * side; ++i) x[i] = T(0);
+  for (int64_t row = 0; row < m; row += side, W += side * ldw) {
+    const int64_t rows = smaller(side, m - row);
+    move_transposed(rows, n, W, ldw, x, side);
+    for (int64_t c = 0; c < n; ++c) {
+      typename S::Vector sum[vectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sum[v] = S::load(x + c * side + v * S::lanes);
+      for (int64_t k = 0; k < c; ++k) {
+        const typename S::Vector factor = S::broadcast(-L[c * ldl + k]);
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) sum[v] = S::fused(factor, S::load(x + k * side + v * S::lanes), sum[v]);
+      }
+      const typename S::Vector inverse = S::broadcast(T(1) / L[c * ldl + c]);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) S::store(x + c * side + v * S::lanes, S::multiply(sum[v], inverse));
+    }
+    move_transposed(n, rows, x, side, W, ldw);
+  }
+}
+
+template <class T>
+constexpr Kernels<T> kKernels = {block<T>, mirror<T>, transposed<T>, solve<T>};

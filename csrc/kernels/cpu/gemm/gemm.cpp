@@ -1,6 +1,7 @@
 #include "kernels/cpu/gemm/gemm.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -131,6 +132,59 @@ void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A,
   gemmt(team, a, a == Op::N ? Op::T : Op::N, n, k, alpha, A, lda, A, lda, beta, C, ldc);
 }
 
+namespace {
+
+// The half of n at which a triangle is divided, in whole triangles of kSolve.
+int64_t half(int64_t n) { return (n / 2 + kernels::kSolve - 1) / kernels::kSolve * kernels::kSolve; }
+
+template <class T>
+void solve(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw) {
+  if (n <= kernels::kSolve) return kernels_of<T>().solve(m, n, L, ldl, W, ldw);
+  const int64_t h = half(n);
+  solve(m, h, L, ldl, W, ldw);
+  gemm({}, Op::N, Op::T, m, n - h, h, T(-1), W, ldw, L + h * ldl, ldl, T(1), W + h, ldw);
+  solve(m, n - h, L + h * ldl + h, ldl, W + h, ldw);
+}
+
+// By columns, the rest updated after each.
+template <class T>
+bool small_cholesky(int64_t n, T* A, int64_t lda) {
+  T column[kernels::kSolve];
+  for (int64_t j = 0; j < n; ++j) {
+    const T pivot = A[j * lda + j];
+    if (!(pivot > T(0))) return false;
+    const T root = std::sqrt(pivot);
+    A[j * lda + j] = root;
+    for (int64_t i = j + 1; i < n; ++i) column[i] = A[i * lda + j] /= root;
+    for (int64_t i = j + 1; i < n; ++i) {
+      const T factor = column[i];
+      T* row = A + i * lda;
+      for (int64_t k = j + 1; k <= i; ++k) row[k] -= factor * column[k];
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+template <class T>
+void solve_right_transposed(const Parallel& team, int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw) {
+  constexpr int64_t rows = 256;  // each has the same bits in any company
+  share(team, (m + rows - 1) / rows,
+        [&](int64_t i) { solve(std::min(rows, m - i * rows), n, L, ldl, W + i * rows * ldw, ldw); });
+}
+
+template <class T>
+bool cholesky(const Parallel& team, int64_t n, T* A, int64_t lda) {
+  if (n <= kernels::kSolve) return small_cholesky(n, A, lda);
+  const int64_t h = half(n);
+  T *side = A + h * lda, *rest = side + h;
+  if (!cholesky(team, h, A, lda)) return false;
+  solve_right_transposed(team, n - h, h, A, lda, side, lda);
+  syrk(team, Op::N, n - h, h, T(-1), side, lda, T(1), rest, lda);
+  return cholesky(team, n - h, rest, lda);
+}
+
 template <class T>
 void mirror_lower(int64_t n, T* A) {
   kernels_of<T>().mirror_lower(n, A);
@@ -147,6 +201,8 @@ void transpose(int64_t m, int64_t n, const T* A, T* B) {
   template void gemmt<T>(const Parallel&, Op, Op, int64_t, int64_t, T, const T*, int64_t, const T*, int64_t, T, T*,  \
                          int64_t);                                                                                   \
   template void syrk<T>(const Parallel&, Op, int64_t, int64_t, T, const T*, int64_t, T, T*, int64_t);                \
+  template void solve_right_transposed<T>(const Parallel&, int64_t, int64_t, const T*, int64_t, T*, int64_t);          \
+  template bool cholesky<T>(const Parallel&, int64_t, T*, int64_t);                                                    \
   template void mirror_lower<T>(int64_t, T*);                                                                        \
   template void transpose<T>(int64_t, int64_t, const T*, T*);
 

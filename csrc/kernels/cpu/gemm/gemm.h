@@ -1,4 +1,5 @@
-// General and symmetric products, C ← alpha op(A) op(B) + beta C, by own micro-kernels. Row-major, `float` and `double`.
+// General and symmetric products, C ← alpha op(A) op(B) + beta C, and what is made of them, by own micro-kernels.
+// Row-major, `float` and `double`.
 //
 // Every element of C is one chain of fused multiply-adds over k, cut only where kDepth says: it depends on its row of
 // op(A), its column of op(B) and k alone. So the bits are the same however C is cut into blocks, whoever computes them,
@@ -32,6 +33,15 @@ void gemmt(const Parallel& team, Op a, Op b, int64_t n, int64_t k, T alpha, cons
 template <class T>
 void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C,
           int64_t ldc);
+
+// W[m,n] ← W L⁻ᵀ for a lower triangular L[n,n]: by substitution on the diagonal, by gemm beside it.
+template <class T>
+void solve_right_transposed(const Parallel& team, int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw);
+
+// The lower Cholesky factor, in place, of the lower triangle of A[n,n]; above the diagonal anything afterwards. False, and
+// A spoilt, where a pivot is not positive.
+template <class T>
+bool cholesky(const Parallel& team, int64_t n, T* A, int64_t lda);
 
 // The upper triangle of A[n,n] becomes the mirror image of the lower: symmetric to the bit.
 template <class T>
