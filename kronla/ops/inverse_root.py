@@ -98,7 +98,7 @@ def inverse_root(
     if fallback is not None:
         fallback = _fallback("fallback", fallback, "A", A)
     return InverseRoot(
-        *_ops.inverse_root(A, fallback, policy.root_method(method, arguments[0], A.device.type), *arguments)
+        *_ops.inverse_root(A, fallback, policy.root_method(method, arguments[0], arguments[4], A), *arguments)
     )
 
 
@@ -141,7 +141,7 @@ def foreach_inverse_root(
         for i, (X, A) in enumerate(zip(given, matrices, strict=True))
     ]
     checks.together([(f"As[{i}]", A) for i, A in enumerate(matrices)])
-    methods = [policy.root_method(method, arguments[0], A.device.type) for A in matrices]
+    methods = [policy.root_method(method, arguments[0], arguments[4], A) for A in matrices]
     if not matrices:
         return []
     fields = _ops.foreach_inverse_root(matrices, given, methods, *arguments)

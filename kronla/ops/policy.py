@@ -6,9 +6,10 @@ threads, or the bits would.
 =============  ======  ==============================================  =============================================
 operation      device  "auto" means                                    because
 =============  ======  ==============================================  =============================================
-inverse_root   cpu     "eigh" (in float64)                             good at every condition and for every p; no
-                                                                       slower than products from n = 128 on, at most
-                                                                       1.8 times at n = 16
+inverse_root   cpu     "polynomial" for float32, n ≤ 64, a p that has  twice as fast as eigh at n = 16 and 32, 1.3 times
+                       coefficients and a relative damping that        at 64, and slower from 128 on; the damping says
+                       guarantees a condition below 1e6                that the products converge
+                       else "eigh" (in float64)                        good at every condition and for every p
 inverse_root   cuda    "polynomial" for the p that have coefficients,  products run at full speed there; chosen by
                        else "eigh"                                     reasoning, not yet measured
 eigenbasis     both    per matrix and step: QR where the ratio is      cold bases need QR steps, warm ones converge
@@ -20,8 +21,13 @@ eigenbasis     both    per matrix and step: QR where the ratio is      cold base
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 POLYNOMIAL_ROOTS = (2, 3, 4, 6, 8)
 LARGEST_POWER = 16  # s of p = r/s: the error of D^(-1/r) grows s times
+LARGEST_POLYNOMIAL = 64  # rows up to which products are faster than a decomposition on a CPU
+SMALLEST_DAMPING = 1e-6  # relative; the condition is then at most 1 + 1e6, and the polynomials are made for 1e7
 ROOT_METHODS = {"eigh": 0, "polynomial": 1}
 BASIS_METHODS = {"auto": 0, "rotation": 1, "qr": 2, "eigh": 3}
 LARGEST_CUDA_EIGH = 64  # rows of the CUDA kernel, a Jacobi iteration
@@ -37,8 +43,9 @@ def polynomial_fraction(p: float) -> tuple[int, int]:
     return 0, 0
 
 
-def root_method(method: str, p: float, device: str) -> int:
-    """The kernel's number of a method of ``inverse_root`` on a type of device."""
+def root_method(method: str, p: float, relative_damping: float, A: Tensor) -> int:
+    """The kernel's number of a method of ``inverse_root`` for A."""
+    device = A.device.type
     has_polynomials = polynomial_fraction(p) != (0, 0)
     if method == "polynomial" and not has_polynomials:
         raise NotImplementedError(
@@ -46,7 +53,8 @@ def root_method(method: str, p: float, device: str) -> int:
             " use method='eigh'."
         )
     if method == "auto":
-        method = "polynomial" if device == "cuda" and has_polynomials else "eigh"
+        small = A.dtype == torch.float32 and A.shape[-1] <= LARGEST_POLYNOMIAL and relative_damping >= SMALLEST_DAMPING
+        method = "polynomial" if has_polynomials and (device == "cuda" or small) else "eigh"
     if method == "eigh" and device == "cuda":
         raise NotImplementedError(
             f"method='eigh' has no CUDA kernel yet, and 'polynomial' only p = r/s with r in {POLYNOMIAL_ROOTS}, got"

@@ -45,11 +45,15 @@ inline int64_t to_do_together(const std::vector<double>& costs, int64_t threads)
   return 0;
 }
 
+// For kernels made of products, and for those that are not.
+inline constexpr auto kAllDivisible = [](const auto&) { return true; };
+inline constexpr auto kNoneDivisible = [](const auto&) { return false; };
+
 // Calls body(group, index, worker) for each matrix of a ragged list of batches, the dearest first, so that a large one
 // does not come last and alone; small ones are dealt out by the bundle. cost(group) is the multiplications of one matrix.
-// Where `divisible`, a matrix that would leave the other threads idle is done by all of them (worker.team).
-template <class Group, class Cost, class Body>
-void for_each_matrix(const Parallel& parallel, const std::vector<Group>& groups, bool divisible, Cost&& cost,
+// A matrix that would leave the other threads idle is done by all of them (worker.team) where divisible(group).
+template <class Group, class Divisible, class Cost, class Body>
+void for_each_matrix(const Parallel& parallel, const std::vector<Group>& groups, Divisible&& divisible, Cost&& cost,
                      Body&& body) {
   constexpr int64_t kBundle = 100000;  // multiplications, some microseconds
   std::vector<size_t> order(groups.size());
@@ -57,11 +61,13 @@ void for_each_matrix(const Parallel& parallel, const std::vector<Group>& groups,
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return cost(groups[a]) > cost(groups[b]); });
   std::vector<int64_t> bundle(order.size()), first(order.size() + 1, 0);  // of each group in that order
   std::vector<double> costs;                                              // of each piece
+  int64_t divisible_end = 0;                                              // the pieces before it are divisible
   for (size_t k = 0; k < order.size(); ++k) {
     const Group& group = groups[order[k]];
     bundle[k] = std::max<int64_t>(1, kBundle / std::max<int64_t>(1, cost(group)));
     first[k + 1] = first[k] + (group.batch + bundle[k] - 1) / bundle[k];
-    if (divisible) costs.insert(costs.end(), first[k + 1] - first[k], static_cast<double>(cost(group) * bundle[k]));
+    costs.insert(costs.end(), first[k + 1] - first[k], static_cast<double>(cost(group) * bundle[k]));
+    if (divisible(group) && divisible_end == first[k]) divisible_end = first[k + 1];
   }
   const auto run = [&](int64_t piece, Worker& worker) {
     const size_t k = std::upper_bound(first.begin(), first.end(), piece) - first.begin() - 1;
@@ -73,7 +79,7 @@ void for_each_matrix(const Parallel& parallel, const std::vector<Group>& groups,
     }
   };
   const bool threaded = parallel.threads > 1 && parallel.launch != nullptr;
-  const int64_t together = divisible && threaded ? to_do_together(costs, parallel.threads) : 0;
+  const int64_t together = threaded ? std::min(to_do_together(costs, parallel.threads), divisible_end) : 0;
   for_each({}, together, [&](int64_t i, Worker& worker) {
     worker.team = parallel;
     run(i, worker);

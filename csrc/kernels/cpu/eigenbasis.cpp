@@ -268,7 +268,7 @@ int64_t cube(const BasisGroup<T>& group) {
 template <class T>
 void update_eigenbasis(const std::vector<BasisGroup<T>>& groups, double tol, int64_t max_steps,
                        const Parallel& parallel) {
-  const bool divisible = !groups.empty() && groups.front().method != BasisMethod::Eigh;  // LAPACK's eigh is not
+  const auto divisible = [](const BasisGroup<T>& group) { return group.method != BasisMethod::Eigh; };
   for_each_matrix(parallel, groups, divisible, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Worker& worker) {
     update_one(group, index, tol, max_steps, worker);
   });
@@ -276,7 +276,7 @@ void update_eigenbasis(const std::vector<BasisGroup<T>>& groups, double tol, int
 
 template <class T>
 void eigh(const std::vector<BasisGroup<T>>& groups, const Parallel& parallel) {
-  for_each_matrix(parallel, groups, false, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Worker& worker) {
+  for_each_matrix(parallel, groups, kNoneDivisible, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Worker& worker) {
     eigh_of_one(group, index, worker);
   });
 }
