@@ -87,4 +87,14 @@ void for_each_matrix(const Parallel& parallel, const std::vector<Group>& groups,
   for_each(parallel, first.back() - together, [&](int64_t i, Worker& worker) { run(together + i, worker); });
 }
 
+// The same for a batch of one shape: body(index, worker).
+template <class Body>
+void for_each_divisible(const Parallel& parallel, int64_t batch, int64_t cost, Body&& body) {
+  struct Batch {
+    int64_t batch;
+  };
+  for_each_matrix(parallel, std::vector<Batch>{{batch}}, kAllDivisible, [&](const Batch&) { return cost; },
+                  [&](const Batch&, int64_t index, Worker& worker) { body(index, worker); });
+}
+
 }  // namespace kronla

@@ -22,28 +22,37 @@ constexpr double unit_roundoff() {
   return 0.5 * static_cast<double>(std::numeric_limits<T>::epsilon());
 }
 
-// One matrix on its way: A scaled by a power of two, mirrored from the lower triangle; Q; and what belongs to Q.
+// A itself while its squares stay well within range, else a copy that is scaled by a power of two.
+template <class T>
+const T* in_range(int64_t n, const T* source, double& scale, Worker& worker) {
+  const T largest = largest_magnitude(n * n, source);
+  const double unit = power_of_two_scale(largest);
+  scale = 1.0;
+  if (!(largest > T(0)) || std::abs(std::ilogb(unit)) <= std::numeric_limits<T>::max_exponent / 4) return source;
+  scale = unit;
+  T* A = worker.take<T>(n * n);
+  for (int64_t i = 0; i < n * n; ++i) A[i] = static_cast<T>(static_cast<double>(source[i]) * scale);
+  return A;
+}
+
+// One matrix on its way: A; Q; and what belongs to Q.
 template <class T>
 struct Basis {
   int64_t n;
   double scale, norm;  // what A was multiplied with; ‖A‖_F after that
-  T *A, *Q;
-  T *product, *B, *room;  // AQ; the lower triangle of QᵀAQ; anything
-  double* quotients;      // diag(QᵀAQ)
+  const T* A;
+  T *Q, *product, *B, *room;  // AQ; the lower triangle of QᵀAQ; anything
+  double* quotients;          // diag(QᵀAQ)
   double ratio = std::numeric_limits<double>::infinity();
 
   Basis(int64_t size, const T* source, T* basis, Worker& worker)
       : n(size),
-        A(worker.take<T>(n * n)),
+        A(in_range(n, source, scale, worker)),
         Q(basis),
         product(worker.take<T>(n * n)),
         B(worker.take<T>(n * n)),
         room(worker.take<T>(n * n)),
         quotients(worker.take<double>(n)) {
-    scale = power_of_two_scale(largest_magnitude(n * n, source));
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t j = 0; j <= i; ++j) A[i * n + j] = static_cast<T>(static_cast<double>(source[i * n + j]) * scale);
-    mirror_lower(n, A);
     norm = std::sqrt(sum_of_squares(n * n, A));
   }
 
@@ -284,7 +293,7 @@ void eigh(const std::vector<BasisGroup<T>>& groups, const Parallel& parallel) {
 template <class T>
 void off_diagonal_ratio(int64_t batch, int64_t n, const T* A, const T* Q, T* ratio, const Parallel& parallel) {
   const int64_t size = n * n;
-  for_each(parallel, batch, [&](int64_t b, Worker& worker) {
+  for_each_divisible(parallel, batch, 2 * size * n, [&](int64_t b, Worker& worker) {
     if (!all_finite(size, A + b * size) || !all_finite(size, Q + b * size)) {
       ratio[b] = std::numeric_limits<T>::quiet_NaN();
       return;

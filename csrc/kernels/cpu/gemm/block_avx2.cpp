@@ -15,6 +15,7 @@ namespace kronla::kernels {
 namespace {
 
 constexpr int kRows = 6, kVectors = 2, kMove = 32;
+constexpr int64_t kNearA = 256, kNearB = 256;
 
 template <class T>
 struct Simd;

@@ -16,6 +16,7 @@ namespace kronla::kernels {
 namespace {
 
 constexpr int kRows = 8, kVectors = 2, kMove = 32;
+constexpr int64_t kNearA = 2048, kNearB = 4096;
 
 template <class T>
 struct Simd;

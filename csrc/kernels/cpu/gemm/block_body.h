@@ -4,6 +4,7 @@
 //             `count` elements, the others 0 and left alone
 //   kRows, kVectors   the tile of C that the registers hold: kRows rows of kVectors vectors
 //   kMove     bytes of a vector in which matrices are moved
+//   kNearA, kNearB   bytes between two steps over k, beyond which op(A) = Aᵀ and op(B) = B are packed (measured)
 //
 // and includes this file there. Nothing here may call an inline function of another header: the linker keeps one copy of
 // such a function, which may then be the one that was compiled for a processor that is not there.
@@ -26,9 +27,6 @@ constexpr int kMoveLanes = kMove / static_cast<int>(sizeof(T));
 
 template <class T>
 constexpr int kColumns = kVectors * Simd<T>::lanes;
-
-template <class T>
-constexpr int64_t kNear = 2048 / static_cast<int64_t>(sizeof(T));
 
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
@@ -173,9 +171,9 @@ void pack_strips(int64_t rows, int64_t depth, const T* A, int64_t a_row, int64_t
            strips + i * depth + k * kRows);
 }
 
-// One pass over k: all tiles of the range. A and B are read where they lie while their rows are near each other (far ones
-// crowd the same sets of the first-level cache) and those of op(B) contiguous; else from strips of kRows rows and panels
-// of kColumns columns.
+// One pass over k: all tiles of the range. A and B are read where they lie if what a step over k reads is contiguous and
+// near what the next one reads (far rows crowd the same sets of the first-level cache); A also if each of its rows is
+// contiguous. Else from strips of kRows rows and panels of kColumns columns.
 template <class T>
 void pass(const Product<T>& p, const Range& range, int64_t k, int64_t depth, T beta, T* workspace) {
   constexpr int64_t lanes = Simd<T>::lanes, wide = kColumns<T>;
@@ -184,7 +182,9 @@ void pass(const Product<T>& p, const Range& range, int64_t k, int64_t depth, T b
   const T* B = p.B + k * p.b_step + range.column * p.b_column;
   T *strips = workspace, *panels = workspace + round_up(rows, kRows) * depth;
 
-  const bool direct_b = p.b_column == 1 && p.b_step <= kNear<T>, direct_a = p.a_row <= kNear<T> && p.a_step <= kNear<T>;
+  constexpr int64_t bytes = sizeof(T);
+  const bool direct_a = p.a_step == 1 || p.a_step * bytes <= kNearA;
+  const bool direct_b = p.b_column == 1 && p.b_step * bytes <= kNearB;
   const auto width = [&](int64_t j) { return smaller(wide, round_up(columns - j, lanes)); };  // of the panel from j on
   if (!direct_b)
     for (int64_t j = 0; j < columns; j += wide)

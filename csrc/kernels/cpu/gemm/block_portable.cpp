@@ -5,6 +5,7 @@ namespace kronla::kernels {
 namespace {
 
 constexpr int kRows = 4, kVectors = 2, kMove = 16;
+constexpr int64_t kNearA = 256, kNearB = 256;
 
 template <class T, class V>
 struct Simd16 {
