@@ -27,7 +27,14 @@ HEADERS = ("csrc/kernels/**/*.h", "csrc/kernels/**/*.cuh", "csrc/bindings/**/*.h
 # The oldest torch whose stable ABI is used: 2.10.
 TORCH_TARGET = "0x020a000000000000"
 # No -march=native: instruction sets are chosen at run time. No -ffast-math: the same bits are promised.
-CXX_FLAGS = ["-O3", "-g0", "-std=c++17", "-fvisibility=hidden", "-fno-math-errno", f"-DTORCH_TARGET_VERSION={TORCH_TARGET}"]
+CXX_FLAGS = [
+    "-O3",
+    "-g0",
+    "-std=c++17",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",
+]
 NVCC_FLAGS = ["-O3", "-std=c++17", "-Xcompiler=-fvisibility=hidden"]
 CUDA_ARCHITECTURES = "8.0;9.0;10.0"
 

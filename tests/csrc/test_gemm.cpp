@@ -138,6 +138,34 @@ void symmetric_products() {
   }
 }
 
+uint16_t to_bfloat16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return static_cast<uint16_t>(bits >> 16);
+}
+
+void products_of_pairs() {
+  if (!has_bfloat16_products()) return;
+  for (const int64_t n : {1, 9, 40, 300})
+    for (const int64_t k : {2, 6, 130, 700}) {
+      const std::vector<float> source = normal<float>(n * k, 1);
+      std::vector<uint16_t> G(n * k);
+      std::vector<float> wide(n * k);
+      for (int64_t i = 0; i < n * k; ++i) {
+        G[i] = to_bfloat16(source[i]);
+        const uint32_t bits = static_cast<uint32_t>(G[i]) << 16;
+        std::memcpy(&wide[i], &bits, sizeof bits);
+      }
+      const std::vector<float> C = SAME_BITS([&](const Parallel& team) {
+        std::vector<float> C(n * n);
+        syrk_bfloat16(team, n, k, 1.0f, G.data(), k, 0.0f, C.data(), n);
+        mirror_lower(n, C.data());
+        return C;
+      });
+      CHECK_SMALL(relative_error(C, multiply(n, n, k, wide.data(), false, wide.data(), true)), 10 * rounding<float>());
+    }
+}
+
 template <class T>
 void moves() {
   for (const auto& [name, set] : every_set<T>())
@@ -180,6 +208,7 @@ TEST(blocks_and_threads_float32) { blocks_and_threads<float>(); }
 TEST(blocks_and_threads_float64) { blocks_and_threads<double>(); }
 TEST(symmetric_products_float32) { symmetric_products<float>(); }
 TEST(symmetric_products_float64) { symmetric_products<double>(); }
+TEST(products_of_pairs_of_bfloat16) { products_of_pairs(); }
 TEST(moves_float32) { moves<float>(); }
 TEST(moves_float64) { moves<double>(); }
 TEST(nothing_to_add_float32) { nothing_to_add<float>(); }

@@ -93,8 +93,9 @@ void for_each_divisible(const Parallel& parallel, int64_t batch, int64_t cost, B
   struct Batch {
     int64_t batch;
   };
-  for_each_matrix(parallel, std::vector<Batch>{{batch}}, kAllDivisible, [&](const Batch&) { return cost; },
-                  [&](const Batch&, int64_t index, Worker& worker) { body(index, worker); });
+  for_each_matrix(
+      parallel, std::vector<Batch>{{batch}}, kAllDivisible, [&](const Batch&) { return cost; },
+      [&](const Batch&, int64_t index, Worker& worker) { body(index, worker); });
 }
 
 }  // namespace kronla

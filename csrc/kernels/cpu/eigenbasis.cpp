@@ -285,9 +285,9 @@ void update_eigenbasis(const std::vector<BasisGroup<T>>& groups, double tol, int
 
 template <class T>
 void eigh(const std::vector<BasisGroup<T>>& groups, const Parallel& parallel) {
-  for_each_matrix(parallel, groups, kNoneDivisible, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Worker& worker) {
-    eigh_of_one(group, index, worker);
-  });
+  for_each_matrix(
+      parallel, groups, kNoneDivisible, cube<T>,
+      [&](const BasisGroup<T>& group, int64_t index, Worker& worker) { eigh_of_one(group, index, worker); });
 }
 
 template <class T>

@@ -1,6 +1,7 @@
 #include "kernels/factors.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/convert.h"
@@ -45,12 +46,35 @@ void add_weighted_gram(int64_t outer, int64_t dim, int64_t inner, const T* G, co
   }
 }
 
+// F ← beta F + alpha G Gᵀ for a bfloat16 G[dim, k] (a left factor) or its transpose (a right one): pairs of neighbours in
+// k are multiplied at once, which must be contiguous and whole.
+void add_gram_of_pairs(bool left, int64_t dim, int64_t k, const uint16_t* G, float beta, float alpha, float* F,
+                       Worker& worker) {
+  const int64_t even = k + k % 2;
+  if (!left || even != k) {
+    constexpr int64_t block = 32;
+    uint16_t* copy = worker.take<uint16_t>(dim * even);
+    for (int64_t i0 = 0; i0 < dim; i0 += block)
+      for (int64_t j0 = 0; j0 < even; j0 += block)
+        for (int64_t i = i0; i < std::min(i0 + block, dim); ++i)
+          for (int64_t j = j0; j < std::min(j0 + block, even); ++j)
+            copy[i * even + j] = j < k ? (left ? G[i * k + j] : G[j * dim + i]) : 0;
+    G = copy;
+  }
+  syrk_bfloat16(worker.team, dim, even, alpha, G, even, beta, F, dim);
+}
+
 template <class T>
 void update_factor(const FactorGroup<T>& group, int64_t index, T beta, T alpha, Worker& worker) {
   const int64_t outer = group.outer, dim = group.dim, inner = group.inner, slab = outer * dim * inner;
   T* F = group.F + index * dim * dim;
   if (slab == 0 || alpha == T(0)) {
     syrk<T>(worker.team, Op::N, dim, 0, alpha, nullptr, 0, beta, F, dim);
+  } else if (std::is_same_v<T, float> && group.G_type == ScalarType::BFloat16 && group.W == nullptr &&
+             (outer == 1 || inner == 1) && has_bfloat16_products()) {
+    if constexpr (std::is_same_v<T, float>)
+      add_gram_of_pairs(outer == 1, dim, outer * inner, static_cast<const uint16_t*>(group.G) + index * slab, beta,
+                        alpha, F, worker);
   } else {
     const T* G = read_as<T>(group.G_type, group.G, index * slab, slab, worker);
     if (group.W != nullptr) {
@@ -77,9 +101,10 @@ int64_t power_step_chunks(int64_t samples, int64_t m, int64_t n) {
 template <class T>
 void update_factors(const std::vector<FactorGroup<T>>& groups, double beta, double alpha, const Parallel& parallel) {
   const auto cost = [](const FactorGroup<T>& g) { return g.outer * g.dim * g.inner * g.dim / 2 + g.dim; };
-  for_each_matrix(parallel, groups, kAllDivisible, cost, [&](const FactorGroup<T>& group, int64_t index, Worker& worker) {
-    update_factor(group, index, static_cast<T>(beta), static_cast<T>(alpha), worker);
-  });
+  for_each_matrix(parallel, groups, kAllDivisible, cost,
+                  [&](const FactorGroup<T>& group, int64_t index, Worker& worker) {
+                    update_factor(group, index, static_cast<T>(beta), static_cast<T>(alpha), worker);
+                  });
 }
 
 template <class T>

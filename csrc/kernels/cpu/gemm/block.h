@@ -9,7 +9,7 @@ inline constexpr int64_t kDepth = 256;  // of a pass over k: a strip of A then s
 inline constexpr int64_t kBlock =
     256;  // rows and columns of a block of C: its panels of B stay in the second-level one
 
-inline constexpr int64_t kSolve = 32;   // rows of a triangle that is solved by substitution
+inline constexpr int64_t kSolve = 32;  // rows of a triangle that is solved by substitution
 
 // Elements of workspace for a block: strips of A and panels of B, rounded up to whole ones.
 inline constexpr int64_t kWorkspace = kDepth * (2 * kBlock + 64);
@@ -36,6 +36,8 @@ struct Range {
 template <class T>
 struct Kernels {
   void (*block)(const Product<T>& product, const Range& range, T* workspace);
+  // The same of pairs of bfloat16 in the place of the elements of A and B, k counting pairs; nullptr where there is none.
+  void (*block_of_pairs)(const Product<T>& product, const Range& range, T* workspace);
   void (*mirror_lower)(int64_t n, T* A);
   void (*transpose)(int64_t m, int64_t n, const T* A, T* B);
   void (*solve)(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw);  // W ← W L⁻ᵀ, n ≤ kSolve

@@ -5,11 +5,11 @@
 #include <immintrin.h>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), \
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx2,fma"))), \
                              apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx2,fma")
 #endif
 
 namespace kronla::kernels {
@@ -32,6 +32,7 @@ struct Simd<float> {
   static Vector broadcast(float x) { return _mm512_set1_ps(x); }
   static Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+  static Vector fused_pairs(Vector a, Vector b, Vector c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
 };
 template <>
 struct Simd<double> {
@@ -53,7 +54,9 @@ struct Simd<double> {
 
 template <>
 const Kernels<float>* avx512<float>() {
-  return &kKernels<float>;
+  static constexpr Kernels<float> with_pairs = {block<float>, block<float, true>, mirror<float>, transposed<float>,
+                                                solve<float>};
+  return __builtin_cpu_supports("avx512bf16") ? &with_pairs : &kKernels<float>;
 }
 template <>
 const Kernels<double>* avx512<double>() {

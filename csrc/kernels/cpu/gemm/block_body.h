@@ -32,8 +32,9 @@ constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
 // C[R, V vectors] ← alpha A B + beta C. Packed: A[k * kRows + r]; else A[r * a_row + k * a_step]. Of the last vector
-// only the first `tail` columns are in C; Part: and in B.
-template <class T, int R, int V, bool Packed, bool Part>
+// only the first `tail` columns are in C; Part: and in B. Pairs: an element of A and B is a pair of bfloat16, neighbours
+// in k.
+template <class T, int R, int V, bool Packed, bool Part, bool Pairs>
 void tile(int64_t depth, const T* A, int64_t a_row, int64_t a_step, const T* B, int64_t b_step, int64_t tail, T alpha,
           T beta, T* C, int64_t ldc) {
   using S = Simd<T>;
@@ -52,7 +53,13 @@ void tile(int64_t depth, const T* A, int64_t a_row, int64_t a_step, const T* B, 
     for (int r = 0; r < R; ++r) {
       const typename S::Vector a = S::broadcast(Packed ? A[r] : A[r * a_row]);
 #pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) sum[r][v] = S::fused(a, b[v], sum[r][v]);
+      for (int v = 0; v < V; ++v) {
+        if constexpr (Pairs) {
+          sum[r][v] = S::fused_pairs(a, b[v], sum[r][v]);
+        } else {
+          sum[r][v] = S::fused(a, b[v], sum[r][v]);
+        }
+      }
     }
     A += Packed ? kRows : a_step;
     B += b_step;
@@ -73,24 +80,25 @@ void tile(int64_t depth, const T* A, int64_t a_row, int64_t a_step, const T* B, 
 template <class T>
 using Tile = void (*)(int64_t, const T*, int64_t, int64_t, const T*, int64_t, int64_t, T, T, T*, int64_t);
 
-template <class T, bool Packed, bool Part, int... R>
+template <class T, bool Packed, bool Part, bool Pairs, int... R>
 struct Tiles {
-  static constexpr Tile<T> of[2][sizeof...(R)] = {{tile<T, R + 1, 1, Packed, Part>...},
-                                                  {tile<T, R + 1, 2, Packed, Part>...}};
+  static constexpr Tile<T> of[2][sizeof...(R)] = {{tile<T, R + 1, 1, Packed, Part, Pairs>...},
+                                                  {tile<T, R + 1, 2, Packed, Part, Pairs>...}};
 };
 
-template <class T, bool Packed, bool Part>
+template <class T, bool Packed, bool Part, bool Pairs>
 Tile<T> tile_of(int64_t rows, int64_t vectors) {
   static_assert(kVectors == 2);
-  if constexpr (kRows == 8) return Tiles<T, Packed, Part, 0, 1, 2, 3, 4, 5, 6, 7>::of[vectors - 1][rows - 1];
-  if constexpr (kRows == 6) return Tiles<T, Packed, Part, 0, 1, 2, 3, 4, 5>::of[vectors - 1][rows - 1];
-  if constexpr (kRows == 4) return Tiles<T, Packed, Part, 0, 1, 2, 3>::of[vectors - 1][rows - 1];
+  if constexpr (kRows == 8) return Tiles<T, Packed, Part, Pairs, 0, 1, 2, 3, 4, 5, 6, 7>::of[vectors - 1][rows - 1];
+  if constexpr (kRows == 6) return Tiles<T, Packed, Part, Pairs, 0, 1, 2, 3, 4, 5>::of[vectors - 1][rows - 1];
+  if constexpr (kRows == 4) return Tiles<T, Packed, Part, Pairs, 0, 1, 2, 3>::of[vectors - 1][rows - 1];
 }
 
-template <class T>
+template <class T, bool Pairs>
 Tile<T> tile_of(int64_t rows, int64_t vectors, bool packed, bool part) {
-  if (packed) return part ? tile_of<T, true, true>(rows, vectors) : tile_of<T, true, false>(rows, vectors);
-  return part ? tile_of<T, false, true>(rows, vectors) : tile_of<T, false, false>(rows, vectors);
+  if (packed)
+    return part ? tile_of<T, true, true, Pairs>(rows, vectors) : tile_of<T, true, false, Pairs>(rows, vectors);
+  return part ? tile_of<T, false, true, Pairs>(rows, vectors) : tile_of<T, false, false, Pairs>(rows, vectors);
 }
 
 // x[0..lanes) ← its transpose, by log2(lanes) perfect shuffles.
@@ -174,7 +182,7 @@ void pack_strips(int64_t rows, int64_t depth, const T* A, int64_t a_row, int64_t
 // One pass over k: all tiles of the range. A and B are read where they lie if what a step over k reads is contiguous and
 // near what the next one reads (far rows crowd the same sets of the first-level cache); A also if each of its rows is
 // contiguous. Else from strips of kRows rows and panels of kColumns columns.
-template <class T>
+template <class T, bool Pairs>
 void pass(const Product<T>& p, const Range& range, int64_t k, int64_t depth, T beta, T* workspace) {
   constexpr int64_t lanes = Simd<T>::lanes, wide = kColumns<T>;
   const int64_t columns = range.column_end - range.column, rows = range.row_end - range.row;
@@ -200,16 +208,18 @@ void pass(const Product<T>& p, const Range& range, int64_t k, int64_t depth, T b
       const int64_t vectors = smaller(kVectors, (end - j + lanes - 1) / lanes);
       const int64_t tail = smaller(lanes, columns - j - (vectors - 1) * lanes);
       const T* b = direct_b ? B + j : panels + j * depth;
-      tile_of<T>(height, vectors, !direct_a, direct_b && tail < lanes)(
+      tile_of<T, Pairs>(height, vectors, !direct_a, direct_b && tail < lanes)(
           depth, a, p.a_row, p.a_step, b, direct_b ? p.b_step : width(j), tail, p.alpha, beta, C + j, p.ldc);
     }
   }
 }
 
-template <class T>
+template <class T, bool Pairs = false>
 void block(const Product<T>& product, const Range& range, T* workspace) {
-  for (int64_t k = 0; k < product.k; k += kDepth)
-    pass(product, range, k, smaller(kDepth, product.k - k), k == 0 ? product.beta : T(1), workspace);
+  constexpr int64_t depth =
+      Pairs ? kDepth / 2 : kDepth;  // as many products in a chain of sums, or they would round worse
+  for (int64_t k = 0; k < product.k; k += depth)
+    pass<T, Pairs>(product, range, k, smaller(depth, product.k - k), k == 0 ? product.beta : T(1), workspace);
 }
 
 // The same within a square on the diagonal of A.
@@ -282,4 +292,4 @@ void solve(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw) {
 }
 
 template <class T>
-constexpr Kernels<T> kKernels = {block<T>, mirror<T>, transposed<T>, solve<T>};
+constexpr Kernels<T> kKernels = {block<T>, nullptr, mirror<T>, transposed<T>, solve<T>};

@@ -68,7 +68,7 @@ T* workspace() {
 int64_t part(int64_t size, int64_t count, int64_t i) { return std::min(size, (size * i / count + 31) / 32 * 32); }
 
 template <class T>
-void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& product) {
+void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& product, bool pairs = false) {
   if (m == 0 || n == 0) return;
   if (product.k == 0 || product.alpha == T(0)) {
     for (int64_t i = 0; i < m; ++i)
@@ -78,10 +78,10 @@ void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& prod
       }
     return;
   }
-  const Kernels<T>& kernels = kernels_of<T>();
+  const auto block = pairs ? kernels_of<T>().block_of_pairs : kernels_of<T>().block;
   const int64_t down = (m + kernels::kBlock - 1) / kernels::kBlock,
                 across = (n + kernels::kBlock - 1) / kernels::kBlock;
-  if (down * across == 1) return kernels.block(product, {0, m, 0, n}, workspace<T>());
+  if (down * across == 1) return block(product, {0, m, 0, n}, workspace<T>());
   std::vector<Range> ranges;
   for (int64_t i = 0; i < down; ++i)
     for (int64_t j = 0; j < (product.lower ? i + 1 : across); ++j)
@@ -89,8 +89,7 @@ void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& prod
   // Blocks on the diagonal are half the work: last, so that the threads end together.
   if (product.lower)
     std::stable_partition(ranges.begin(), ranges.end(), [](const Range& r) { return r.row != r.column; });
-  share(team, static_cast<int64_t>(ranges.size()),
-        [&](int64_t i) { kernels.block(product, ranges[i], workspace<T>()); });
+  share(team, static_cast<int64_t>(ranges.size()), [&](int64_t i) { block(product, ranges[i], workspace<T>()); });
 }
 
 template <class T>
@@ -130,6 +129,16 @@ template <class T>
 void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C,
           int64_t ldc) {
   gemmt(team, a, a == Op::N ? Op::T : Op::N, n, k, alpha, A, lda, A, lda, beta, C, ldc);
+}
+
+bool has_bfloat16_products() { return kernels_of<float>().block_of_pairs != nullptr; }
+
+// A pair is moved as one element of 32 bits, which a float is as good as any for.
+void syrk_bfloat16(const Parallel& team, int64_t n, int64_t k, float alpha, const uint16_t* G, int64_t ldg, float beta,
+                   float* C, int64_t ldc) {
+  const auto* pairs = reinterpret_cast<const float*>(G);
+  multiply(team, n, n, product_of(Op::N, Op::T, k / 2, alpha, pairs, ldg / 2, pairs, ldg / 2, beta, C, ldc, true),
+           true);
 }
 
 namespace {
@@ -201,8 +210,8 @@ void transpose(int64_t m, int64_t n, const T* A, T* B) {
   template void gemmt<T>(const Parallel&, Op, Op, int64_t, int64_t, T, const T*, int64_t, const T*, int64_t, T, T*,  \
                          int64_t);                                                                                   \
   template void syrk<T>(const Parallel&, Op, int64_t, int64_t, T, const T*, int64_t, T, T*, int64_t);                \
-  template void solve_right_transposed<T>(const Parallel&, int64_t, int64_t, const T*, int64_t, T*, int64_t);          \
-  template bool cholesky<T>(const Parallel&, int64_t, T*, int64_t);                                                    \
+  template void solve_right_transposed<T>(const Parallel&, int64_t, int64_t, const T*, int64_t, T*, int64_t);        \
+  template bool cholesky<T>(const Parallel&, int64_t, T*, int64_t);                                                  \
   template void mirror_lower<T>(int64_t, T*);                                                                        \
   template void transpose<T>(int64_t, int64_t, const T*, T*);
 

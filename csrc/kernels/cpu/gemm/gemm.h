@@ -34,6 +34,12 @@ template <class T>
 void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C,
           int64_t ldc);
 
+// syrk of G[n,k], bfloat16, k even: exact products, sums in float32. (Subnormal elements of G count as 0.)
+// Only where has_bfloat16_products().
+bool has_bfloat16_products();
+void syrk_bfloat16(const Parallel& team, int64_t n, int64_t k, float alpha, const uint16_t* G, int64_t ldg, float beta,
+                   float* C, int64_t ldc);
+
 // W[m,n] ← W L⁻ᵀ for a lower triangular L[n,n]: by substitution on the diagonal, by gemm beside it.
 template <class T>
 void solve_right_transposed(const Parallel& team, int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw);
