@@ -13,6 +13,9 @@
 
 namespace kronla {
 
+// The threads, unless the work is so little that waking them costs more: about 10^5 multiplications or elements read.
+inline Parallel worth(const Parallel& parallel, double work) { return work < 1.5e5 ? Parallel{} : parallel; }
+
 // Calls body(i, worker) for each i in [0, count).
 template <class Body>
 void for_each(const Parallel& parallel, int64_t count, Body&& body) {
@@ -53,7 +56,7 @@ inline constexpr auto kNoneDivisible = [](const auto&) { return false; };
 // does not come last and alone; small ones are dealt out by the bundle. cost(group) is the multiplications of one matrix.
 // A matrix that would leave the other threads idle is done by all of them (worker.team) where divisible(group).
 template <class Group, class Divisible, class Cost, class Body>
-void for_each_matrix(const Parallel& parallel, const std::vector<Group>& groups, Divisible&& divisible, Cost&& cost,
+void for_each_matrix(const Parallel& threads, const std::vector<Group>& groups, Divisible&& divisible, Cost&& cost,
                      Body&& body) {
   constexpr int64_t kBundle = 100000;  // multiplications, some microseconds
   std::vector<size_t> order(groups.size());
@@ -78,6 +81,7 @@ void for_each_matrix(const Parallel& parallel, const std::vector<Group>& groups,
       body(group, i, worker);
     }
   };
+  const Parallel parallel = worth(threads, std::accumulate(costs.begin(), costs.end(), 0.0));
   const bool threaded = parallel.threads > 1 && parallel.launch != nullptr;
   const int64_t together = threaded ? std::min(to_do_together(costs, parallel.threads), divisible_end) : 0;
   for_each({}, together, [&](int64_t i, Worker& worker) {

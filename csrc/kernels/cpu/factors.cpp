@@ -91,9 +91,9 @@ void update_factor(const FactorGroup<T>& group, int64_t index, T beta, T alpha, 
   mirror_lower(dim, F);
 }
 
-// How many partial sums a power step makes: by shape alone, about 2^20 elements of G each, 16 at most.
+// How many partial sums a power step makes: by shape alone, about 2^14 elements of G each, 16 at most.
 int64_t power_step_chunks(int64_t samples, int64_t m, int64_t n) {
-  return std::clamp<int64_t>(samples * m * n >> 20, 1, std::min<int64_t>(samples, 16));
+  return std::clamp<int64_t>(samples * m * n >> 14, 1, std::min<int64_t>(samples, 16));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/gemm/block.h"
 #include "kernels/cpu/gemm/gemm.h"
 #include "kernels/factors.h"
 #include "kernels/rearrangement.h"
@@ -82,34 +83,27 @@ void finish(const NearestKronecker<T>& result, int64_t b, double sigma, double n
 // Row i of a symmetric H's lower blocks: Ĥ(R)_ik for k ≤ i into L_row, and into R_part the sum over k ≤ i of
 // L_ik H_ik, twice where k < i (for H_ki = H_ikᵀ; the symmetric part is taken at the end). One pass.
 template <class T>
-void pass_over_row(int64_t m, int64_t n, int64_t i, const T* H, const T* L, const T* R, double* L_row, T* R_part) {
-  const int64_t mn = m * n;
-  std::fill_n(L_row, i + 1, 0.0);
-  std::fill_n(R_part, n * n, T(0));
-  for (int64_t j = 0; j < n; ++j) {
-    const T* row = H + (i * n + j) * mn;
-    T* part = R_part + j * n;
-    for (int64_t k = 0; k <= i; ++k) {
-      const T* block = row + k * n;
-      const T weight = k < i ? T(2) * L[i * m + k] : L[i * m + k];
-      L_row[k] += static_cast<double>(dot(n, block, R + j * n));
-      for (int64_t c = 0; c < n; ++c) part[c] += weight * block[c];
-    }
-  }
+void pass_over_row(int64_t m, int64_t n, int64_t i, const T* H, const T* L, const T* R, double* L_row, T* R_part,
+                   Worker& worker) {
+  T* weights = worker.take<T>(i + 1);
+  for (int64_t k = 0; k <= i; ++k) weights[k] = k < i ? T(2) * L[i * m + k] : L[i * m + k];
+  sum_block_rows<T>(
+      {n, i + 1, n, H + i * n * m * n, m * n, R, weights, 0, L_row, R_part, worker.take<T>((i + 1) * kernels::kLanes)});
 }
 
-// ‖·‖_F² of the rows (i, ·) of H by the lower blocks, scaled.
+// ‖scale · (the rows (i, ·) of H)‖_F² by the lower blocks.
 template <class T>
-double squares_of_row(int64_t m, int64_t n, int64_t i, const T* H, double scale) {
-  double sum = 0.0;
+double squares_of_row(int64_t m, int64_t n, int64_t i, const T* H, double scale, Worker& worker) {
+  const int64_t mn = m * n, width = (i + 1) * n;
+  T* row = worker.take<T>(width);
+  double lower = 0.0, diagonal = 0.0;
   for (int64_t j = 0; j < n; ++j) {
-    const T* row = H + (i * n + j) * m * n;
-    for (int64_t c = 0; c < (i + 1) * n; ++c) {
-      const double v = static_cast<double>(row[c]) * scale;
-      sum += (c < i * n ? 2.0 : 1.0) * v * v;
-    }
+    const T* source = H + (i * n + j) * mn;
+    for (int64_t c = 0; c < width; ++c) row[c] = static_cast<T>(static_cast<double>(source[c]) * scale);
+    lower += sum_of_squares(i * n, row);
+    diagonal += sum_of_squares(n, row + i * n);
   }
-  return sum;
+  return 2.0 * lower + diagonal;
 }
 
 // ‖1/N Σ_s g_s g_sᵀ‖_F for the rows g_s of G[samples, size], scaled: the Gram matrix of the samples or that of the
@@ -158,48 +152,51 @@ void nearest_kronecker(const NearestKronecker<T>& result, const T* H, int64_t st
   double* row_squares = shared.take<double>(result.batch * m);
   double* scale = shared.take<double>(result.batch);
 
-  for_each(parallel, result.batch, [&](int64_t b, Worker&) {
+  for_each(worth(parallel, static_cast<double>(result.batch * mn * mn)), result.batch, [&](int64_t b, Worker&) {
     const T* matrix = H + b * mn * mn;
     result.info[b] = all_finite(mn * mn, matrix) ? kGood : kNonFinite;
     scale[b] = power_of_two_scale(largest_magnitude(mn * mn, matrix));
     prepare_start(result, b);
   });
   for (int64_t step = 0; step <= steps; ++step) {  // the last pass only evaluates
-    for_each(parallel, result.batch * m, [&](int64_t piece, Worker&) {
-      const int64_t b = piece / m, i = piece % m;
-      if (result.info[b] != kGood) return;
-      const T* matrix = H + b * mn * mn;
-      pass_over_row(m, n, i, matrix, result.L + b * m * m, result.R + b * n * n, L_next + b * m * m + i * m,
-                    R_parts + piece * n * n);
-      if (step == steps) row_squares[piece] = squares_of_row(m, n, i, matrix, scale[b]);
-    });
-    for_each(parallel, result.batch, [&](int64_t b, Worker& worker) {
-      if (result.info[b] != kGood) return finish(result, b, 0.0, 0.0, 1.0);
-      const double* L_sum = L_next + b * m * m;
-      if (step == steps) {
-        double sigma = 0.0, squares = 0.0;
-        for (int64_t i = 0; i < m; ++i) {
-          for (int64_t k = 0; k <= i; ++k)
-            sigma +=
-                (k < i ? 2.0 : 1.0) * L_sum[i * m + k] * scale[b] * static_cast<double>(result.L[(b * m + i) * m + k]);
-          squares += row_squares[b * m + i];
-        }
-        return finish(result, b, sigma, std::sqrt(squares), scale[b]);
-      }
-      T* L_new = next + b * pair;
-      T* R_new = L_new + m * m;
-      for (int64_t i = 0; i < m; ++i)
-        for (int64_t k = 0; k <= i; ++k) L_new[i * m + k] = static_cast<T>(L_sum[i * m + k]);
-      mirror_lower(m, L_new);
-      double* R_sum = worker.take<double>(n * n);
-      std::fill_n(R_sum, n * n, 0.0);
-      for (int64_t i = 0; i < m; ++i)
-        for (int64_t c = 0; c < n * n; ++c) R_sum[c] += static_cast<double>(R_parts[(b * m + i) * n * n + c]);
-      for (int64_t j = 0; j < n; ++j)
-        for (int64_t k = 0; k <= j; ++k) R_new[j * n + k] = static_cast<T>(0.5 * (R_sum[j * n + k] + R_sum[k * n + j]));
-      mirror_lower(n, R_new);
-      accept(result, b, L_new, R_new);
-    });
+    for_each(worth(parallel, static_cast<double>(result.batch * mn * mn)), result.batch * m,
+             [&](int64_t piece, Worker& worker) {
+               const int64_t b = piece / m, i = piece % m;
+               if (result.info[b] != kGood) return;
+               const T* matrix = H + b * mn * mn;
+               pass_over_row(m, n, i, matrix, result.L + b * m * m, result.R + b * n * n, L_next + b * m * m + i * m,
+                             R_parts + piece * n * n, worker);
+               if (step == steps) row_squares[piece] = squares_of_row(m, n, i, matrix, scale[b], worker);
+             });
+    for_each(worth(parallel, static_cast<double>(result.batch * m * n * n)), result.batch,
+             [&](int64_t b, Worker& worker) {
+               if (result.info[b] != kGood) return finish(result, b, 0.0, 0.0, 1.0);
+               const double* L_sum = L_next + b * m * m;
+               if (step == steps) {
+                 double sigma = 0.0, squares = 0.0;
+                 for (int64_t i = 0; i < m; ++i) {
+                   for (int64_t k = 0; k <= i; ++k)
+                     sigma += (k < i ? 2.0 : 1.0) * L_sum[i * m + k] * scale[b] *
+                              static_cast<double>(result.L[(b * m + i) * m + k]);
+                   squares += row_squares[b * m + i];
+                 }
+                 return finish(result, b, sigma, std::sqrt(squares), scale[b]);
+               }
+               T* L_new = next + b * pair;
+               T* R_new = L_new + m * m;
+               for (int64_t i = 0; i < m; ++i)
+                 for (int64_t k = 0; k <= i; ++k) L_new[i * m + k] = static_cast<T>(L_sum[i * m + k]);
+               mirror_lower(m, L_new);
+               double* R_sum = worker.take<double>(n * n);
+               std::fill_n(R_sum, n * n, 0.0);
+               for (int64_t i = 0; i < m; ++i)
+                 for (int64_t c = 0; c < n * n; ++c) R_sum[c] += static_cast<double>(R_parts[(b * m + i) * n * n + c]);
+               for (int64_t j = 0; j < n; ++j)
+                 for (int64_t k = 0; k <= j; ++k)
+                   R_new[j * n + k] = static_cast<T>(0.5 * (R_sum[j * n + k] + R_sum[k * n + j]));
+               mirror_lower(n, R_new);
+               accept(result, b, L_new, R_new);
+             });
   }
 }
 

@@ -5,7 +5,8 @@
 #include <limits>
 
 #include "kernels/cpu/batch.h"
-#include "kernels/cpu/dense.h"
+#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/gemm/gemm.h"
 
 namespace kronla {
 
@@ -13,7 +14,7 @@ template <class T>
 void rearrange(int64_t batch, int64_t m, int64_t n, const T* H, T* rearranged, const Parallel& parallel) {
   const int64_t mn = m * n;
   if (mn == 0) return;
-  for_each(parallel, batch * m, [&](int64_t piece, Worker&) {
+  for_each(worth(parallel, static_cast<double>(batch * mn * mn)), batch * m, [&](int64_t piece, Worker&) {
     const int64_t b = piece / m, i = piece % m;
     const T* rows = H + b * mn * mn + i * n * mn;
     T* out = rearranged + b * mn * mn + i * m * n * n;
@@ -26,7 +27,7 @@ template <class T>
 void unrearrange(int64_t batch, int64_t m, int64_t n, const T* rearranged, T* H, const Parallel& parallel) {
   const int64_t mn = m * n;
   if (mn == 0) return;
-  for_each(parallel, batch * m, [&](int64_t piece, Worker&) {
+  for_each(worth(parallel, static_cast<double>(batch * mn * mn)), batch * m, [&](int64_t piece, Worker&) {
     const int64_t b = piece / m, i = piece % m;
     const T* in = rearranged + b * mn * mn + i * m * n * n;
     T* rows = H + b * mn * mn + i * n * mn;
@@ -38,14 +39,11 @@ void unrearrange(int64_t batch, int64_t m, int64_t n, const T* rearranged, T* H,
 template <class T>
 void rearranged_matvec(int64_t batch, int64_t m, int64_t n, const T* H, const T* R, T* L, const Parallel& parallel) {
   const int64_t mn = m * n;
-  for_each(parallel, batch * m, [&](int64_t piece, Worker& worker) {
+  for_each(worth(parallel, static_cast<double>(batch * mn * mn)), batch * m, [&](int64_t piece, Worker& worker) {
     const int64_t b = piece / m, i = piece % m;
-    const T* rows = H + b * mn * mn + i * n * mn;
-    const T* weights = R + b * n * n;
     double* sum = worker.take<double>(m);
-    std::fill_n(sum, m, 0.0);
-    for (int64_t j = 0; j < n; ++j)  // row (i,j) of H: the j-th rows of the blocks H_i0, H_i1, …
-      for (int64_t k = 0; k < m; ++k) sum[k] += static_cast<double>(dot(n, rows + j * mn + k * n, weights + j * n));
+    sum_block_rows<T>({n, m, n, H + (b * m + i) * n * mn, mn, R + b * n * n, nullptr, 0, sum, nullptr,
+                       worker.take<T>(m * kernels::kLanes)});
     std::copy_n(sum, m, L + b * m * m + i * m);
   });
 }
@@ -53,19 +51,14 @@ void rearranged_matvec(int64_t batch, int64_t m, int64_t n, const T* H, const T*
 template <class T>
 void rearranged_rmatvec(int64_t batch, int64_t m, int64_t n, const T* H, const T* L, T* R, const Parallel& parallel) {
   const int64_t mn = m * n;
-  for_each(parallel, batch * n, [&](int64_t piece, Worker& worker) {
+  for_each(worth(parallel, static_cast<double>(batch * mn * mn)), batch * n, [&](int64_t piece, Worker& worker) {
     const int64_t b = piece / n, j = piece % n;
-    const T* weights = L + b * m * m;
+    T* parts = worker.take<T>(m * n);  // of row (i, j) of H, for each i
+    sum_block_rows<T>({m, m, n, H + b * mn * mn + j * mn, n * mn, nullptr, L + b * m * m, m, nullptr, parts, nullptr});
     double* sum = worker.take<double>(n);
-    T* row_sum = worker.take<T>(n);
     std::fill_n(sum, n, 0.0);
-    for (int64_t i = 0; i < m; ++i) {
-      const T* row = H + b * mn * mn + (i * n + j) * mn;
-      std::fill_n(row_sum, n, T(0));
-      for (int64_t k = 0; k < m; ++k)
-        for (int64_t c = 0; c < n; ++c) row_sum[c] += weights[i * m + k] * row[k * n + c];
-      for (int64_t c = 0; c < n; ++c) sum[c] += static_cast<double>(row_sum[c]);
-    }
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t c = 0; c < n; ++c) sum[c] += static_cast<double>(parts[i * n + c]);
     std::copy_n(sum, n, R + b * n * n + j * n);
   });
 }

@@ -9,6 +9,7 @@ inline constexpr int64_t kDepth = 256;  // of a pass over k: a strip of A then s
 inline constexpr int64_t kBlock =
     256;  // rows and columns of a block of C: its panels of B stay in the second-level one
 
+inline constexpr int64_t kLanes = 16;  // of the widest vector
 inline constexpr int64_t kSolve = 32;  // rows of a triangle that is solved by substitution
 
 // Elements of workspace for a block: strips of A and panels of B, rounded up to whole ones.
@@ -33,6 +34,21 @@ struct Range {
   int64_t row, row_end, column, column_end;
 };
 
+// Rows H[r], r < count, of a matrix of blocks of n columns (ldh apart): left[k] ← Σ_rc H[r][k n + c] R[r n + c], and
+// right[r n + c] ← Σ_k weights[r ldw + k] H[r][k n + c]. Either may be null. sums: blocks × kLanes elements of workspace.
+template <class T>
+struct BlockRows {
+  int64_t count, blocks, n;
+  const T* H;
+  int64_t ldh;
+  const T* R;
+  const T* weights;
+  int64_t ldw;
+  double* left;
+  T* right;
+  T* sums;
+};
+
 template <class T>
 struct Kernels {
   void (*block)(const Product<T>& product, const Range& range, T* workspace);
@@ -41,6 +57,9 @@ struct Kernels {
   void (*mirror_lower)(int64_t n, T* A);
   void (*transpose)(int64_t m, int64_t n, const T* A, T* B);
   void (*solve)(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw);  // W ← W L⁻ᵀ, n ≤ kSolve
+  T (*largest)(int64_t count, const T* x);       // magnitude; infinite or NaN where one element is
+  double (*squares)(int64_t count, const T* x);  // their sum, in float64
+  void (*block_rows)(const BlockRows<T>& rows);
 };
 
 // nullptr where the kernels were not built for this processor's family.

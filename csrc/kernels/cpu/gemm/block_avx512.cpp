@@ -54,9 +54,7 @@ struct Simd<double> {
 
 template <>
 const Kernels<float>* avx512<float>() {
-  static constexpr Kernels<float> with_pairs = {block<float>, block<float, true>, mirror<float>, transposed<float>,
-                                                solve<float>};
-  return __builtin_cpu_supports("avx512bf16") ? &with_pairs : &kKernels<float>;
+  return __builtin_cpu_supports("avx512bf16") ? &kKernels<float, true> : &kKernels<float>;
 }
 template <>
 const Kernels<double>* avx512<double>() {

@@ -204,6 +204,21 @@ void transpose(int64_t m, int64_t n, const T* A, T* B) {
   kernels_of<T>().transpose(m, n, A, B);
 }
 
+template <class T>
+T largest_magnitude(int64_t count, const T* x) {
+  return kernels_of<T>().largest(count, x);
+}
+
+template <class T>
+double sum_of_squares(int64_t count, const T* x) {
+  return kernels_of<T>().squares(count, x);
+}
+
+template <class T>
+void sum_block_rows(const kernels::BlockRows<T>& rows) {
+  kernels_of<T>().block_rows(rows);
+}
+
 #define KRONLA_INSTANTIATE(T)                                                                                        \
   template void gemm<T>(const Parallel&, Op, Op, int64_t, int64_t, int64_t, T, const T*, int64_t, const T*, int64_t, \
                         T, T*, int64_t);                                                                             \
@@ -213,7 +228,10 @@ void transpose(int64_t m, int64_t n, const T* A, T* B) {
   template void solve_right_transposed<T>(const Parallel&, int64_t, int64_t, const T*, int64_t, T*, int64_t);        \
   template bool cholesky<T>(const Parallel&, int64_t, T*, int64_t);                                                  \
   template void mirror_lower<T>(int64_t, T*);                                                                        \
-  template void transpose<T>(int64_t, int64_t, const T*, T*);
+  template void transpose<T>(int64_t, int64_t, const T*, T*);                                                        \
+  template T largest_magnitude<T>(int64_t, const T*);                                                                \
+  template double sum_of_squares<T>(int64_t, const T*);                                                              \
+  template void sum_block_rows<T>(const kernels::BlockRows<T>&);
 
 KRONLA_INSTANTIATE(float)
 KRONLA_INSTANTIATE(double)

@@ -18,6 +18,11 @@ namespace kronla {
 
 enum class Op { N, T };
 
+namespace kernels {
+template <class T>
+struct BlockRows;
+}
+
 // C[m,n] ← alpha op(A) op(B) + beta C. With beta = 0, C is not read. C overlaps neither A nor B.
 template <class T>
 void gemm(const Parallel& team, Op a, Op b, int64_t m, int64_t n, int64_t k, T alpha, const T* A, int64_t lda,
@@ -56,6 +61,18 @@ void mirror_lower(int64_t n, T* A);
 // B[n,m] ← A[m,n]ᵀ; A and B do not overlap.
 template <class T>
 void transpose(int64_t m, int64_t n, const T* A, T* B);
+
+// The largest magnitude of x[count]: infinite or NaN where one element is; 0 for none.
+template <class T>
+T largest_magnitude(int64_t count, const T* x);
+
+// Σ x² in float64.
+template <class T>
+double sum_of_squares(int64_t count, const T* x);
+
+// Sums over rows of blocks: see there.
+template <class T>
+void sum_block_rows(const kernels::BlockRows<T>& rows);
 
 // "avx512", "avx2" or "portable": the best that the processor has, or what the environment variable KRONLA_ISA demands,
 // read once. Throws std::runtime_error for a name that is none of these or that the processor cannot run.
