@@ -65,11 +65,20 @@ double squares(int64_t count, const T* x) {
       const Doubles8 wide = __builtin_convertvector(part, Doubles8);
       sum[v] += wide * wide;
     }
-  for (; i < count; i += 8) {
-    Vector part = {};
-    for (int64_t l = 0; l < smaller(8, count - i); ++l) part[l] = x[i + l];
+  for (; i + 8 <= count; i += 8) {
+    Vector part;
+    __builtin_memcpy(&part, x + i, sizeof part);
     const Doubles8 wide = __builtin_convertvector(part, Doubles8);
     sum[0] += wide * wide;
+  }
+  if (i < count && count >= 8) {  // the last eight, of which the first are in already
+    constexpr Doubles8 index = {0, 1, 2, 3, 4, 5, 6, 7};
+    Vector part;
+    __builtin_memcpy(&part, x + count - 8, sizeof part);
+    const Doubles8 wide = __builtin_convertvector(part, Doubles8);
+    sum[1] += index < static_cast<double>(i - (count - 8)) ? Doubles8{} : wide * wide;
+  } else {
+    for (; i < count; ++i) sum[0][0] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
   }
   const Doubles8 s = (sum[0] + sum[1]) + (sum[2] + sum[3]);
   return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
