@@ -17,7 +17,8 @@
 // is, Q comes back to the bit. info: 3 for a non-finite A or Q (Q comes back, figures NaN); 1 where tol > 0 and the
 // final ratio is above it; 0.
 //
-// Workspace per worker: 5 n² elements of T and 4 n² doubles.
+// Workspace per worker, whatever max_steps: 4 n² elements of T (5 n² where A has to be scaled) and 4 n² doubles; and that
+// of the products, cpu/gemm/gemm.h.
 #pragma once
 
 #include <cstdint>

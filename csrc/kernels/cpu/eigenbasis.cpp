@@ -221,6 +221,7 @@ void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t m
   bool last_was_qr = false;
   int64_t steps = 0;
   for (;; ++steps) {
+    const Worker::Scope step(worker);
     const bool more = steps < max_steps;
     basis.multiply(worker.team);
     if (more && tol == 0.0 && group.method == BasisMethod::Qr) {

@@ -39,6 +39,7 @@ bool cholesky_qr(int64_t m, int64_t n, T smallest_pivot, T* W, T* L, Worker& wor
 // ‖QᵀQ − I‖_F/√n by fixed ±1 vectors.
 template <class T>
 double orthogonality_gap(int64_t m, int64_t n, const T* Q, Worker& worker) {
+  const Worker::Scope scope(worker);
   T* V = worker.take<T>(n * kVectors);
   T* W = worker.take<T>(m * kVectors);
   for (int64_t i = 0; i < n; ++i)

@@ -17,32 +17,45 @@ class Worker {
  public:
   Parallel team;  // none unless said otherwise: then the other threads have matrices of their own
 
-  // `count` uninitialised elements, aligned to a cache line, valid until the next `reset`.
+  // `count` uninitialised elements, aligned to a cache line, valid until the next `reset` or the end of a `Scope`.
   template <class T>
   T* take(int64_t count) {
     const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + kAlign - 1) / kAlign * kAlign;
-    if (blocks_.empty() || used_ + bytes > blocks_.back().size) {
-      const size_t size = bytes > kBlock ? bytes : kBlock;
-      void* memory = std::aligned_alloc(kAlign, size);
-      if (memory == nullptr) throw std::bad_alloc();
-      blocks_.push_back({std::unique_ptr<void, Free>(memory), size});
+    if (blocks_.empty() || used_ + bytes > blocks_[current_].size) {
+      if (!blocks_.empty()) ++current_;
+      if (current_ == blocks_.size() || bytes > blocks_[current_].size)
+        blocks_.insert(blocks_.begin() + current_, Block(bytes > kBlock ? bytes : kBlock));
       used_ = 0;
     }
-    void* piece = static_cast<char*>(blocks_.back().memory.get()) + used_;
+    void* piece = static_cast<char*>(blocks_[current_].memory.get()) + used_;
     used_ += bytes;
     return static_cast<T*>(piece);
   }
 
-  // Keeps the largest block: after the first matrix of a size there is nothing left to allocate.
+  // What is taken as long as it lives is given back at its end: for the turns of a loop.
+  class Scope {
+   public:
+    explicit Scope(Worker& worker) : worker_(worker), current_(worker.current_), used_(worker.used_) {}
+    ~Scope() {
+      worker_.current_ = current_;
+      worker_.used_ = used_;
+    }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Worker& worker_;
+    size_t current_, used_;
+  };
+
+  // Gives all back, and keeps one block of the size of all: after the first matrix of a size nothing is allocated.
   void reset() {
-    used_ = 0;
+    current_ = used_ = 0;
     if (blocks_.size() < 2) return;
     size_t total = 0;
     for (const Block& block : blocks_) total += block.size;
     blocks_.clear();
-    void* memory = std::aligned_alloc(kAlign, total);
-    if (memory == nullptr) throw std::bad_alloc();
-    blocks_.push_back({std::unique_ptr<void, Free>(memory), total});
+    blocks_.emplace_back(total);
   }
 
  private:
@@ -54,9 +67,12 @@ class Worker {
   struct Block {
     std::unique_ptr<void, Free> memory;
     size_t size;
+    explicit Block(size_t bytes) : memory(std::aligned_alloc(kAlign, bytes)), size(bytes) {
+      if (memory == nullptr) throw std::bad_alloc();
+    }
   };
   std::vector<Block> blocks_;
-  size_t used_ = 0;
+  size_t current_ = 0, used_ = 0;  // the block that is taken from, and how much of it is
 };
 
 }  // namespace kronla
