@@ -37,21 +37,18 @@ double relative_identity_error(int64_t n, const std::vector<const double*>& fact
 }
 
 // ‖X^⌊p/2⌋ D X^⌈p/2⌉ − I‖_F/√n. Both orders of magnitude matter: one-sided, X^p D, an X with error 3e-3 reads .33.
-template <class T>
-double root_residual(int64_t n, const double* D, const T* X, int64_t p, Worker& worker) {
-  double* wide = worker.take<double>(n * n);
-  std::copy_n(X, n * n, wide);
+double root_residual(int64_t n, const double* D, const double* X, int64_t p, Worker& worker) {
   std::vector<const double*> factors;
   if (p <= 16) {
-    factors.assign(p + 1, wide);
+    factors.assign(p + 1, X);
     factors[p / 2] = D;
     return relative_identity_error(n, factors, worker);
   }
   double* left = worker.take<double>(n * n);  // a high power: by squaring
-  std::copy_n(wide, n * n, left);
+  std::copy_n(X, n * n, left);
   symmetric_power(n, p / 2, left, worker);
   factors = {left, D, left};
-  if (p % 2 == 1) factors.push_back(wide);
+  if (p % 2 == 1) factors.push_back(X);
   return relative_identity_error(n, factors, worker);
 }
 
@@ -66,34 +63,38 @@ struct Root {
 
 bool is_integer(double p) { return p == std::floor(p) && p <= 1e6; }
 
+// V: room for n² doubles.
 template <class T>
-void by_eigh(int64_t n, const double* D, double p, Root<T>& root, Worker& worker) {
+void by_eigh(int64_t n, const double* D, double p, double* V, Root<T>& root, Worker& worker) {
   root.steps = 1;
-  double* V = worker.take<double>(n * n);
   double* w = worker.take<double>(n);
   std::copy_n(D, n * n, V);
-  if (!blas::eigh(n, V, w, worker)) {
-    std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
-    return;
+  {
+    const Worker::Scope scope(worker);  // LAPACK's workspace is the largest
+    if (!blas::eigh(n, V, w, worker)) {
+      std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
+      return;
+    }
   }
   // Cholesky found D positive definite; what eigh rounds below its own noise is set to that noise.
   const double noise = std::numeric_limits<double>::epsilon() * w[n - 1];
-  double* B = worker.take<double>(n * n);
-  for (int64_t i = 0; i < n; ++i) {
-    w[i] = std::max(w[i], noise);
-    const double half = std::pow(w[i], -0.5 / p);
-    for (int64_t j = 0; j < n; ++j) B[i * n + j] = half * V[i * n + j];
-  }
+  const auto scale_rows = [&](double from, double to) {  // V's row i ← V's row i · wᵢ^(to − from)
+    for (int64_t i = 0; i < n; ++i) {
+      const double factor = std::pow(w[i], to - from);
+      for (int64_t j = 0; j < n; ++j) V[i * n + j] *= factor;
+    }
+  };
+  for (int64_t i = 0; i < n; ++i) w[i] = std::max(w[i], noise);
+  scale_rows(0.0, -0.5 / p);
   double* wide = worker.take<double>(n * n);
-  syrk(worker.team, Op::T, n, n, 1.0, B, n, 0.0, wide, n);
+  syrk(worker.team, Op::T, n, n, 1.0, V, n, 0.0, wide, n);
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j <= i; ++j) root.X[i * n + j] = static_cast<T>(wide[i * n + j] * root.back);
   mirror_lower(n, root.X);
   if (is_integer(p)) return;
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < n; ++j) B[i * n + j] = V[i * n + j] / std::sqrt(w[i]);
-  transpose(n, n, B, wide);
-  root.residual = relative_identity_error(n, {B, D, wide}, worker);
+  scale_rows(-0.5 / p, -0.5);
+  transpose(n, n, V, wide);
+  root.residual = relative_identity_error(n, {V, D, wide}, worker);
 }
 
 template <class T>
@@ -101,7 +102,11 @@ void by_polynomial(int64_t n, const double* D, double smallest, const RootOption
                    Worker& worker) {
   const double norm = std::sqrt(sum_of_squares(n * n, D)) * (1.0 + 1e-6);  // ≥ λmax, with slack for rounding
   root.steps = root_polynomial(n, D, smallest, norm, options.r, options.max_steps, root.X, worker);
-  if (!is_integer(options.p)) root.residual = root_residual(n, D, root.X, options.r, worker);
+  if (!is_integer(options.p)) {
+    double* wide = worker.take<double>(n * n);
+    std::copy_n(root.X, n * n, wide);
+    root.residual = root_residual(n, D, wide, options.r, worker);
+  }
   symmetric_power(n, options.s, root.X, worker);
   for (int64_t i = 0; i < n * n; ++i) root.X[i] = static_cast<T>(static_cast<double>(root.X[i]) * root.back);
 }
@@ -160,7 +165,7 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
   } else if (group.method == RootMethod::Polynomial) {
     by_polynomial(n, D, smallest_eigenvalue_bound(n, L, worker), options, root, worker);
   } else {
-    by_eigh(n, D, options.p, root, worker);
+    by_eigh(n, D, options.p, L, root, worker);
   }
   if (is_integer(options.p)) {
     double* wide = L;
