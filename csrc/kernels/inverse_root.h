@@ -5,6 +5,7 @@
 // residual is NaN.
 //
 //   eigh        D = QΛQᵀ in float64, X = Q Λ^(-1/p) Qᵀ. Any p > 0.
+//               EighToTolerance (float32, integer p): in float32 first, in float64 where the residual is then above rtol.
 //   n = 1       std::pow.
 //   polynomial  products only: X ← X q(M), M ← q(M)^r M with the scheduled q of inverse_root_schedules.h, entered where
 //               the bound λmin(D) ≥ 1/tr(D⁻¹) allows (from the Cholesky factor), scaled by ‖D‖_F, which bounds λmax.
@@ -25,7 +26,7 @@
 
 namespace kronla {
 
-enum class RootMethod : int32_t { Eigh = 0, Polynomial = 1 };
+enum class RootMethod : int32_t { Eigh = 0, Polynomial = 1, EighToTolerance = 2 };
 
 struct RootOptions {
   double p;              // finite, > 0
@@ -43,7 +44,7 @@ struct RootGroup {
   RootMethod method;
   T* X;            // [batch, n, n]
   T* residual;     // [batch]
-  int32_t* steps;  // [batch]: polynomial steps; 1 for eigh; 0 without a root
+  int32_t* steps;  // [batch]: polynomial steps; decompositions; 0 without a root
   int32_t* info;   // [batch]
 };
 

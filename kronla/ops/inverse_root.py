@@ -57,7 +57,9 @@ def inverse_root(
         relative_damping: ≥ 0, in units of ‖A‖_F.
         method: "auto" (:mod:`kronla.ops.policy`), "eigh" (any p), or "polynomial" (p = r/s with r in 2, 3, 4, 6, 8;
             e.g. 4/3, and 1 as 2/2).
-        rtol: residual above which info is 1; None means 0.1.
+        rtol: residual above which info is 1; None means 0.1. Where it is given, it is also the accuracy that is wanted:
+            a decomposition of a float32 A on a CPU is then tried in float32, in half the time, and taken if its
+            residual is at most rtol; None means float64.
         max_steps: of the polynomials, ≥ 1; None means as many as the spectrum asks for.
         fallback: ``[..., n, n]``, returned for a matrix with info 2 or 3; None means NaN.
 
@@ -77,9 +79,9 @@ def inverse_root(
 
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
     no synchronisation; not differentiable. Accuracy: at most max(2 × that of a root through float32 eigh, 3e-6)
-    relative in the Frobenius norm (``tests/ops/test_inverse_root.py``). Cost: eigh in float64 and half a product; or,
-    by polynomials, 5 to 7 half products per step, 6 steps at a condition of 1e6. Workspace per thread: 6 n² doubles
-    (eigh) or 9 n² (polynomial).
+    relative in the Frobenius norm (``tests/ops/test_inverse_root.py``), unless an rtol asks for less. Cost: eigh in
+    float64 and half a product; or, by polynomials, 5 to 7 half products per step, 6 steps at a condition of 1e6.
+    Workspace per thread: 4 n² doubles (eigh) or 9 n² (polynomial).
 
     Equivalent to::
 
@@ -98,7 +100,7 @@ def inverse_root(
     if fallback is not None:
         fallback = _fallback("fallback", fallback, "A", A)
     return InverseRoot(
-        *_ops.inverse_root(A, fallback, policy.root_method(method, arguments[0], arguments[4], A), *arguments)
+        *_ops.inverse_root(A, fallback, policy.root_method(method, arguments[0], arguments[4], rtol, A), *arguments)
     )
 
 
@@ -141,7 +143,7 @@ def foreach_inverse_root(
         for i, (X, A) in enumerate(zip(given, matrices, strict=True))
     ]
     checks.together([(f"As[{i}]", A) for i, A in enumerate(matrices)])
-    methods = [policy.root_method(method, arguments[0], arguments[4], A) for A in matrices]
+    methods = [policy.root_method(method, arguments[0], arguments[4], rtol, A) for A in matrices]
     if not matrices:
         return []
     fields = _ops.foreach_inverse_root(matrices, given, methods, *arguments)

@@ -9,7 +9,9 @@ operation      device  "auto" means                                    because
 inverse_root   cpu     "polynomial" for float32, n ≤ 64, a p that has  twice as fast as eigh at n = 16 and 32, 1.3 times
                        coefficients and a relative damping that        at 64, and slower from 128 on; the damping says
                        guarantees a condition below 1e6                that the products converge
-                       else "eigh" (in float64)                        good at every condition and for every p
+                       else "eigh", in float64; for float32 with an    good at every condition and for every p; float32
+                       rtol given and integer p in float32 where the   takes half the time, and an rtol says that its
+                       residual that it reaches is at most rtol        accuracy may be enough
 inverse_root   cuda    "polynomial" for the p that have coefficients,  products run at full speed there; chosen by
                        else "eigh"                                     reasoning, not yet measured
 eigenbasis     both    per matrix and step: QR where the ratio is      cold bases need QR steps, warm ones converge
@@ -28,7 +30,7 @@ POLYNOMIAL_ROOTS = (2, 3, 4, 6, 8)
 LARGEST_POWER = 16  # s of p = r/s: the error of D^(-1/r) grows s times
 LARGEST_POLYNOMIAL = 64  # rows up to which products are faster than a decomposition on a CPU
 SMALLEST_DAMPING = 1e-6  # relative; the condition is then at most 1 + 1e6, and the polynomials are made for 1e7
-ROOT_METHODS = {"eigh": 0, "polynomial": 1}
+ROOT_METHODS = {"eigh": 0, "polynomial": 1, "eigh to tolerance": 2}
 BASIS_METHODS = {"auto": 0, "rotation": 1, "qr": 2, "eigh": 3}
 LARGEST_CUDA_EIGH = 64  # rows of the CUDA kernel, a Jacobi iteration
 EIGH_FROM = 512  # rows from which two steps on a basis cost more than a decomposition
@@ -43,7 +45,7 @@ def polynomial_fraction(p: float) -> tuple[int, int]:
     return 0, 0
 
 
-def root_method(method: str, p: float, relative_damping: float, A: Tensor) -> int:
+def root_method(method: str, p: float, relative_damping: float, rtol: float | None, A: Tensor) -> int:
     """The kernel's number of a method of ``inverse_root`` for A."""
     device = A.device.type
     has_polynomials = polynomial_fraction(p) != (0, 0)
@@ -60,6 +62,8 @@ def root_method(method: str, p: float, relative_damping: float, A: Tensor) -> in
             f"method='eigh' has no CUDA kernel yet, and 'polynomial' only p = r/s with r in {POLYNOMIAL_ROOTS}, got"
             f" p = {p}: move A to cpu."
         )
+    if method == "eigh" and device == "cpu" and A.dtype == torch.float32 and rtol is not None:
+        method = "eigh to tolerance"
     return ROOT_METHODS[method]
 
 

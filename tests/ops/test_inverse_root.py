@@ -334,3 +334,23 @@ def test_damping_far_above_the_matrix():
     root = kronla.inverse_root(torch.eye(5, dtype=torch.float64) * 2e-305, 4, damping=1e10)
     assert root.info == 0
     assert torch.allclose(root.X, torch.eye(5, dtype=torch.float64) * 1e10**-0.25, rtol=1e-12)
+
+
+@pytest.mark.parametrize("p", [2, 4])
+def test_rtol_is_the_accuracy_that_is_wanted(p):
+    """On a CPU, float32 is enough for a loose rtol and not for a tight one; which was taken shows in the steps."""
+    A = matrices.with_spectrum(torch.logspace(0, -5, 100, dtype=torch.float64), seed=3, dtype=torch.float32).expand(2, 100, 100)
+    exact = reference.inverse_root(A, p).X
+    loose, tight, default = (kronla.inverse_root(A, p, rtol=rtol) for rtol in (0.1, 1e-5, None))
+    assert loose.steps.tolist() == [1, 1] and tight.steps.tolist() == [2, 2] and default.steps.tolist() == [1, 1]
+    assert (loose.residual <= 0.1).all() and (loose.residual > 1e-5).all()
+    for root, allowed in ((loose, 0.1), (tight, 1e-6), (default, 1e-6)):
+        assert root.info.tolist() == [0, 0]
+        assert (root.X - exact).norm() <= allowed * exact.norm()
+
+
+def test_rtol_changes_nothing_where_the_choice_is_another(dtype):
+    """float64, and a p that is no integer, are decomposed in float64 with any rtol."""
+    A = torch.eye(70, dtype=dtype) + 0.1
+    for p in (2.5,) if dtype == torch.float32 else (2, 2.5):
+        assert torch.equal(kronla.inverse_root(A, p, rtol=0.1).X, kronla.inverse_root(A, p).X)
