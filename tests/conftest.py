@@ -18,7 +18,7 @@ def _seed():
 def device(request, monkeypatch) -> torch.device:
     """Where a test runs; "emulated": CPU tensors, on the CUDA kernels run by the host emulator."""
     if request.param == "emulated":
-        _emulate(request.module.__name__.removeprefix("test_"), monkeypatch)
+        _emulate(request, monkeypatch)
         return torch.device("cpu")
     if request.param == "cuda":
         if not torch.cuda.is_available():
@@ -29,14 +29,23 @@ def device(request, monkeypatch) -> torch.device:
     return torch.device(request.param)
 
 
-def _emulate(family: str, monkeypatch) -> None:
+def _emulate(request, monkeypatch) -> None:
+    """Puts the emulated kernels under all families that have some; skips a test of another one."""
     from emulated import ops
 
-    if family not in ops.FAMILIES:
-        pytest.skip("no emulated kernels for this module")
+    import kronla
+
+    module, case = request.module.__name__.removeprefix("test_"), request.node.callspec.params.get("case")
+    family = ops.FAMILY_OF.get(module, module)
+    if case is not None:  # of tests/ops/cases.py: of any family
+        family = getattr(kronla, case.name).__module__.rpartition(".")[2]
+    families = ops.families()
+    if family not in families:
+        pytest.skip(f"no emulated kernels for {family}")
     if ops.native() is None:
         pytest.skip("the emulated kernels are not built: run `make emulated`")
-    monkeypatch.setattr(f"kronla.ops.{family}._ops", ops.FAMILIES[family])
+    for name, replacement in families.items():
+        monkeypatch.setattr(f"kronla.ops.{name}._ops", replacement)
 
 
 #: By module of tests: an op that has CUDA kernels where its family has. Other modules test all families.
