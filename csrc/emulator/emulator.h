@@ -55,17 +55,40 @@ inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
 inline int __popc(uint32_t x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fsub_rn(float a, float b) { return a - b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline double __dadd_rn(double a, double b) { return a + b; }
+inline double __dsub_rn(double a, double b) { return a - b; }
+inline double __dmul_rn(double a, double b) { return a * b; }
 template <class T>
 T __ldg(const T* pointer) {
   return *pointer;
 }
-inline void __threadfence() {}
-inline void __threadfence_block() {}
+template <class T>
+T __ldcg(const T* pointer) {
+  return *pointer;
+}
+template <class T>
+T __ldcs(const T* pointer) {
+  return *pointer;
+}
+template <class T>
+void __stcg(T* pointer, T value) {
+  *pointer = value;
+}
+template <class T>
+void __stcs(T* pointer, T value) {
+  *pointer = value;
+}
+inline void __threadfence() { kronla::emulator::memory_fence(); }
+inline void __threadfence_block() { kronla::emulator::memory_fence(); }
 
-// Atomics: a thread is never interrupted within one. The race detector does not look at them.
+// Atomics: a thread is never interrupted within one. They order nothing but what was fenced before.
 namespace kronla::emulator {
 template <class T, class Change>
 T change_atomically(T* target, Change&& change) {
+  before_atomic();
   const UncheckedAccess unchecked;
   const T old = *target;
   *target = change(old);
@@ -76,6 +99,18 @@ T change_atomically(T* target, Change&& change) {
 template <class T>
 T atomicAdd(T* target, T value) {
   return kronla::emulator::change_atomically(target, [&](T old) { return static_cast<T>(old + value); });
+}
+template <class T>
+T atomicSub(T* target, T value) {
+  return kronla::emulator::change_atomically(target, [&](T old) { return static_cast<T>(old - value); });
+}
+template <class T>
+T atomicAnd(T* target, T value) {
+  return kronla::emulator::change_atomically(target, [&](T old) { return old & value; });
+}
+template <class T>
+T atomicXor(T* target, T value) {
+  return kronla::emulator::change_atomically(target, [&](T old) { return old ^ value; });
 }
 template <class T>
 T atomicMax(T* target, T value) {

@@ -35,16 +35,29 @@ class Stack {
   void* base_;
 };
 
-// Exactly the bytes asked for, poisoned.
+// Exactly the bytes asked for, of no better alignment than asked for, filled with a byte; between two zones that must not
+// be touched: AddressSanitizer stops who reads or writes there, and without it the next look finds what was written.
 class SharedMemory {
  public:
-  explicit SharedMemory(size_t bytes) : bytes_(bytes) {
-    const size_t zone = kAddressSanitizer ? 0 : kRedZone;
-    all_.reset(static_cast<unsigned char*>(std::malloc(std::max<size_t>(bytes + 2 * zone, 1))));
+  SharedMemory(size_t bytes, size_t alignment, unsigned char fill)
+      : bytes_(bytes), all_bytes_(bytes + 2 * kZone + 4 * alignment) {
+    const UncheckedAccess unchecked;  // the memory of a block is not ordered after that of another one
+    all_.reset(static_cast<unsigned char*>(std::malloc(all_bytes_)));
     if (!all_) throw std::bad_alloc();
-    std::memset(all_.get(), kPoison, bytes + 2 * zone);
-    begin_ = all_.get() + zone;
+    const auto first = reinterpret_cast<uintptr_t>(all_.get()) + kZone;
+    begin_ = all_.get() + kZone + (2 * alignment - first % (2 * alignment)) + alignment;
+    std::memset(all_.get(), kZoneByte, all_bytes_);
+    std::memset(begin_, fill, bytes);
+    poison(all_.get(), static_cast<size_t>(begin_ - all_.get()));
+    poison(begin_ + bytes, all_bytes_ - bytes - static_cast<size_t>(begin_ - all_.get()));
   }
+  ~SharedMemory() {
+    const UncheckedAccess unchecked;
+    unpoison(all_.get(), all_bytes_);
+    all_.reset();
+  }
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
   unsigned char* begin() const { return begin_; }
   size_t bytes() const { return bytes_; }
   bool holds(const void* pointer, size_t count) const {
@@ -53,18 +66,19 @@ class SharedMemory {
   }
   bool zones_untouched() const {
     if (kAddressSanitizer) return true;
-    const auto poisoned = [](unsigned char byte) { return byte == kPoison; };
-    return std::all_of(all_.get(), begin_, poisoned) &&
-           std::all_of(begin_ + bytes_, begin_ + bytes_ + kRedZone, poisoned);
+    const auto untouched = [](unsigned char byte) { return byte == kZoneByte; };
+    return std::all_of(all_.get(), begin_, untouched) &&
+           std::all_of(begin_ + bytes_, all_.get() + all_bytes_, untouched);
   }
 
  private:
-  static constexpr size_t kRedZone = 256;         // on both sides where AddressSanitizer does not watch
-  static constexpr unsigned char kPoison = 0xFF;  // a NaN in every floating-point format, -1 as an integer
+  // Wide under AddressSanitizer, for a wrong index may be far off; elsewhere every block pays for a look.
+  static constexpr size_t kZone = kAddressSanitizer ? 32768 : 256;
+  static constexpr unsigned char kZoneByte = 0xFF;  // NaN in every floating-point format, -1 as an integer
   struct Free {
     void operator()(void* memory) const { std::free(memory); }
   };
-  size_t bytes_;
+  size_t bytes_, all_bytes_;
   std::unique_ptr<unsigned char, Free> all_;
   unsigned char* begin_;
 };

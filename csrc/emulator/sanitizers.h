@@ -38,6 +38,7 @@ struct FiberSanitizer {
   }
   void adopt() {}  // the scheduler's stack is known once the first fiber was entered from it
 };
+inline void poison(void* begin, size_t bytes) { ASAN_POISON_MEMORY_REGION(begin, bytes); }
 inline void unpoison(void* begin, size_t bytes) { ASAN_UNPOISON_MEMORY_REGION(begin, bytes); }
 inline void entered_fiber(FiberSanitizer& from) { __sanitizer_finish_switch_fiber(nullptr, &from.stack, &from.bytes); }
 inline void switch_fiber(Context& from, FiberSanitizer& leaves, Context& to, FiberSanitizer& enters) {
@@ -52,6 +53,7 @@ inline void switch_fiber(Context& from, FiberSanitizer& leaves, Context& to, Fib
 #else
 
 inline constexpr bool kAddressSanitizer = false;
+inline void poison(void*, size_t) {}
 inline void unpoison(void*, size_t) {}
 
 #if defined(KRONLA_RACE_DETECTOR)
@@ -89,6 +91,7 @@ inline void switch_fiber(Context& from, FiberSanitizer&, Context& to, FiberSanit
 #endif
 
 #if defined(KRONLA_RACE_DETECTOR)
+inline constexpr bool kRaceDetector = true;
 inline void tsan_release(void* token) { __tsan_release(token); }
 inline void tsan_acquire(void* token) { __tsan_acquire(token); }
 // The emulator's own looks into the stacks of lanes.
@@ -103,6 +106,7 @@ struct UncheckedAccess {
   }
 };
 #else
+inline constexpr bool kRaceDetector = false;
 inline void tsan_release(void*) {}
 inline void tsan_acquire(void*) {}
 struct UncheckedAccess {

@@ -37,6 +37,11 @@ kronla_emulator_switch:
 )");
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+// Between two allocations at least so much that must not be touched: a wrong index may be far off.
+extern "C" const char* __asan_default_options() { return "redzone=2048"; }
+#endif
+
 namespace kronla::emulator {
 namespace {
 
@@ -47,7 +52,15 @@ struct Copy {
   const void* source;
   int bytes, source_bytes;
   int group;
+  bool landed;
 };
+
+// At its issue or at the wait; for the race detector at both, for in between nobody may touch what it writes.
+void land(Copy& copy) {
+  copy.landed = true;
+  if (copy.source_bytes > 0) std::memcpy(copy.target, copy.source, copy.source_bytes);
+  std::memset(static_cast<char*>(copy.target) + copy.source_bytes, 0, copy.bytes - copy.source_bytes);
+}
 
 struct Fiber {
   Context context;
@@ -56,7 +69,7 @@ struct Fiber {
   Index3 index;
   int linear = 0;
   State state = State::Done;
-  Place place{"", 0};
+  Place place;
   const char* what = "";
   uint32_t mask = 0;
   Collective collective = nullptr;
@@ -73,19 +86,30 @@ struct SharedArray {
   std::unique_ptr<SharedMemory> memory;
 };
 
+// The threads of a block. Barriers take turns with two tokens: who has passed one and comes to the next must not order
+// those that have not yet left the first.
+struct Crew {
+  std::vector<std::unique_ptr<Fiber>> fibers;
+  char barriers[2] = {}, warp_barriers[32][2] = {};
+};
+
+// The race detector knows a fiber as a thread, and what one thread does is in order. So that blocks are not, neighbours
+// among them get crews of their own.
+constexpr size_t kMostCrews = kRaceDetector ? 3 : 1;
+constexpr size_t kMostStaticBytes = 48 * 1024;
+
 struct Launch {
   const char* kernel;
   Index3 grid, block, at;
   const std::function<void()>* body;
-  std::vector<std::unique_ptr<Fiber>> fibers;
+  std::vector<std::unique_ptr<Crew>> crews;
+  Crew* crew = nullptr;
   Fiber* current = nullptr;
   std::unique_ptr<SharedMemory> dynamic;
   std::vector<SharedArray> arrays;
   std::string failure;
   std::mt19937 engine;
-  // For the race detector. Barriers take turns with two tokens: who has passed one and comes to the next must not order
-  // those that have not yet left the first.
-  char start = 0, end = 0, barriers[2] = {}, warp_barriers[32][2] = {};
+  char start = 0, end = 0, fence = 0;  // tokens for the race detector
 };
 
 thread_local Launch* active = nullptr;
@@ -184,7 +208,7 @@ bool run_collectives(Fiber* const* lanes) {
 // Runs one warp until all its lanes wait at a block barrier or have ended.
 void run_warp(int warp) {
   Fiber* lanes[32];
-  for (int i = 0; i < 32; ++i) lanes[i] = launch().fibers[warp * 32 + i].get();
+  for (int i = 0; i < 32; ++i) lanes[i] = launch().crew->fibers[warp * 32 + i].get();
   std::vector<int> turns = turns_of(32);
   do {
     put_in_order(turns);
@@ -210,7 +234,7 @@ void run_warp(int warp) {
 
 // Lets all threads pass the barrier they wait at; false where all have ended.
 bool pass_barrier() {
-  const auto& fibers = launch().fibers;
+  const auto& fibers = launch().crew->fibers;
   const Fiber* waiting = nullptr;
   const Fiber* elsewhere = nullptr;
   size_t ended = 0;
@@ -239,30 +263,58 @@ bool pass_barrier() {
   return true;
 }
 
+// What new shared memory holds: each may hide a fault that another one shows. Bytes 0xFF are NaN and -1, the others 1e38
+// and -1e38 as a float, 1e305 and -1e303 as a double.
+unsigned char fill() {
+  return settings().order == Order::Forward ? 0xFF : settings().order == Order::Reverse ? 0x7E : 0xFE;
+}
+
+void check_shared_memory(size_t shared_bytes) {
+  const Launch& l = launch();
+  bool untouched = l.dynamic->zones_untouched();
+  size_t bytes = 0;
+  for (const SharedArray& array : l.arrays) {
+    untouched = untouched && array.memory->zones_untouched();
+    bytes += array.memory->bytes();
+  }
+  if (!untouched)
+    throw Failure("shared memory was written outside its " + std::to_string(shared_bytes) + " bytes" + in_kernel() +
+                  ".");
+  if (bytes > kMostStaticBytes || bytes + shared_bytes > settings().shared_limit)
+    throw Failure("arrays of " + std::to_string(bytes) + " bytes beside " + std::to_string(shared_bytes) +
+                  " dynamic ones do not fit in shared memory" + in_kernel() + ".");
+}
+
 void run_block(size_t shared_bytes) {
   Launch& l = launch();
-  l.dynamic = std::make_unique<SharedMemory>(shared_bytes);
+  l.dynamic = std::make_unique<SharedMemory>(shared_bytes, 16, fill());
   l.arrays.clear();
-  for (const auto& fiber : l.fibers) {
+  for (const auto& fiber : l.crew->fibers) {
     fiber->state = State::Ready;
     fiber->groups = 0;
     fiber->barriers = fiber->warp_barriers = 0;
   }
-  tsan_release(&l.start);
-  std::vector<int> warps = turns_of(static_cast<int>(l.fibers.size() / 32));
+  std::vector<int> warps = turns_of(static_cast<int>(l.crew->fibers.size() / 32));
   do {
     put_in_order(warps);
     for (const int warp : warps) run_warp(warp);
   } while (pass_barrier());
   tsan_acquire(&l.end);
-  for (const auto& fiber : l.fibers)
+  for (const auto& fiber : l.crew->fibers)
     if (!fiber->copies.empty())
       throw Failure("a thread ended before its asynchronous copies landed" + in_kernel() + ".");
-  bool untouched = l.dynamic->zones_untouched();
-  for (const SharedArray& array : l.arrays) untouched = untouched && array.memory->zones_untouched();
-  if (!untouched)
-    throw Failure("shared memory was written outside its " + std::to_string(shared_bytes) + " bytes" + in_kernel() +
-                  ".");
+  check_shared_memory(shared_bytes);
+}
+
+std::unique_ptr<Crew> make_crew(Index3 block) {
+  auto crew = std::make_unique<Crew>();
+  for (size_t i = 0; i < size_t{block.x} * block.y * block.z; ++i) {
+    auto fiber = make_fiber();
+    fiber->linear = static_cast<int>(i);
+    fiber->index = Index3(i % block.x, i / block.x % block.y, i / (size_t{block.x} * block.y));
+    crew->fibers.push_back(std::move(fiber));
+  }
+  return crew;
 }
 
 }  // namespace
@@ -292,24 +344,22 @@ void run(const char* kernel, Index3 grid, Index3 block, size_t shared_bytes, con
   current.body = &body;
   current.engine.seed(settings().seed);
   host_sanitizer.adopt();
-  for (size_t i = 0; i < threads; ++i) {
-    auto fiber = make_fiber();
-    fiber->linear = static_cast<int>(i);
-    fiber->index = Index3(i % block.x, i / block.x % block.y, i / (size_t{block.x} * block.y));
-    current.fibers.push_back(std::move(fiber));
-  }
+  while (current.crews.size() < std::min(kMostCrews, blocks)) current.crews.push_back(make_crew(block));
   const struct Activation {
     explicit Activation(Launch& l) { active = &l; }
     ~Activation() { active = nullptr; }
   } activation(current);
   std::vector<size_t> turns = turns_of(blocks);
   put_in_order(turns);
+  tsan_release(&current.start);
   for (const size_t b : turns) {
+    current.crew = current.crews[b % current.crews.size()].get();
     current.at = Index3(b % grid.x, b / grid.x % grid.y, b / (size_t{grid.x} * grid.y));
     run_block(shared_bytes);
   }
   // Where a launch fails its fibers are in the middle of a kernel: they are dropped with it.
-  for (auto& fiber : current.fibers) idle_fibers.push_back(std::move(fiber));
+  for (auto& crew : current.crews)
+    for (auto& fiber : crew->fibers) idle_fibers.push_back(std::move(fiber));
 }
 
 const Index3& thread_index() { return self().index; }
@@ -320,11 +370,11 @@ int lane() { return self().linear % 32; }
 
 unsigned char* shared_memory() { return launch().dynamic->begin(); }
 
-void* shared_array(Place place, const char* name, size_t bytes) {
+void* shared_array(Place place, const char* name, size_t bytes, size_t alignment) {
   for (const SharedArray& array : launch().arrays)
     if (array.place == place && array.name == name) return array.memory->begin();
   const UncheckedAccess unchecked;  // whoever comes first makes it for all
-  launch().arrays.push_back({place, name, std::make_unique<SharedMemory>(bytes)});
+  launch().arrays.push_back({place, name, std::make_unique<SharedMemory>(bytes, alignment, fill())});
   return launch().arrays.back().memory->begin();
 }
 
@@ -340,7 +390,7 @@ void block_barrier(Place place, BlockReduction reduce, void* argument) {
   me.place = place;
   me.reduce = reduce;
   me.argument = argument;
-  char* token = &launch().barriers[me.barriers++ % 2];
+  char* token = &launch().crew->barriers[me.barriers++ % 2];
   tsan_release(token);
   to_scheduler();
   tsan_acquire(token);
@@ -356,7 +406,7 @@ void warp_collective(const char* what, uint32_t mask, Place place, Collective co
   me.collective = collective;
   me.argument = argument;
   if (!orders_memory) return to_scheduler();
-  char* token = &launch().warp_barriers[me.linear / 32][me.warp_barriers++ % 2];
+  char* token = &launch().crew->warp_barriers[me.linear / 32][me.warp_barriers++ % 2];
   tsan_release(token);
   to_scheduler();
   tsan_acquire(token);
@@ -378,25 +428,35 @@ void async_copy(void* shared, const void* global, int bytes, int source_bytes, P
     set_failure(describe(place) + ": an asynchronous copy " + fault + in_kernel() + ".");
     abandon();
   }
-  self().copies.push_back({shared, global, bytes, source_bytes, self().groups});
+  Copy copy{shared, global, bytes, source_bytes, self().groups, false};
+  const Order order = settings().order;
+  if (kRaceDetector || order == Order::Reverse || (order == Order::Shuffled && (launch().engine() & 1) != 0))
+    land(copy);
+  self().copies.push_back(copy);
 }
 
 void async_commit() { ++self().groups; }
 
-void async_wait(int newest_groups_left, Place) {
+void async_wait(int newest_groups_left) {
   Fiber& me = self();
   const int last = me.groups - newest_groups_left;  // groups from here on may still be on their way
   size_t kept = 0;
-  for (const Copy& copy : me.copies) {
+  for (Copy& copy : me.copies) {
     if (copy.group >= last) {
       me.copies[kept++] = copy;
-      continue;
+    } else if (kRaceDetector || !copy.landed) {
+      land(copy);
     }
-    if (copy.source_bytes > 0) std::memcpy(copy.target, copy.source, copy.source_bytes);
-    std::memset(static_cast<char*>(copy.target) + copy.source_bytes, 0, copy.bytes - copy.source_bytes);
   }
   me.copies.resize(kept);
 }
+
+void memory_fence() {
+  tsan_acquire(&launch().fence);
+  tsan_release(&launch().fence);
+}
+
+void before_atomic() { tsan_acquire(&launch().fence); }
 
 void set_failure(const std::string& sentence) { launch().failure = sentence; }
 

@@ -2,14 +2,23 @@
 //
 // A warp runs alone to the next block barrier, and a lane alone to the next warp collective: the largest skew that CUDA
 // allows, so that whoever relies on a barrier that is not there reads what has not been written yet. The order in which
-// warps, lanes and blocks get their turn is one of three; a right kernel gives the same answer in all of them.
+// warps, lanes and blocks get their turn is one of three; a right kernel gives the same answer in all of them. With the
+// order changes what else the device leaves open:
+//
+//                                     forward       reverse      shuffled
+//     asynchronous copies land        at the wait   at once      either, by chance
+//     bytes of new shared memory      NaN, -1       huge         hugely negative
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <stdexcept>
 #include <string>
+#if __cplusplus >= 202002L
+#include <source_location>
+#endif
 
 namespace kronla::emulator {
 
@@ -34,12 +43,21 @@ struct Index3 {
   Index3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
-// A place in a kernel. Defaults of parameters name the caller's.
+// A place in a kernel. The column tells apart what stands on one line, as in `a ? __syncwarp() : __syncwarp()`.
 struct Place {
-  const char* file;
-  int line;
-  bool operator==(const Place& other) const { return line == other.line && std::string(file) == other.file; }
+  const char* file = "";
+  unsigned line = 0, column = 0;
+  bool operator==(const Place& other) const {
+    return line == other.line && column == other.column && (file == other.file || std::strcmp(file, other.file) == 0);
+  }
 };
+// The caller's, as the default of a parameter. (C++17 does not tell the column.)
+#if __cplusplus >= 202002L
+#define KRONLA_COLUMN std::source_location::current().column()
+#else
+#define KRONLA_COLUMN 0
+#endif
+#define KRONLA_PLACE {__builtin_FILE(), __builtin_LINE(), KRONLA_COLUMN}
 
 // Runs `body` once for each thread of each block. Throws Failure.
 void run(const char* kernel, Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& body);
@@ -54,7 +72,7 @@ int lane();
 
 // The block's dynamic shared memory, and arrays that all threads of a block share, told apart by their place.
 unsigned char* shared_memory();
-void* shared_array(Place place, const char* name, size_t bytes);
+void* shared_array(Place place, const char* name, size_t bytes, size_t alignment);
 bool in_shared_memory(const void* pointer, size_t bytes);
 
 // Waits for all threads of the block. `reduce`, if given, runs once on all `arguments` (one per thread, in order).
@@ -67,10 +85,14 @@ using Collective = void (*)(void* const arguments[32]);
 void warp_collective(const char* what, uint32_t mask, Place place, Collective collective, void* argument,
                      bool orders_memory = false);
 
-// Asynchronous copies to shared memory: they land at the wait, never before. Bytes beyond `source_bytes` become 0.
+// Asynchronous copies to shared memory: they land between here and the wait. Bytes beyond `source_bytes` become 0.
 void async_copy(void* shared, const void* global, int bytes, int source_bytes, Place place);
 void async_commit();
-void async_wait(int newest_groups_left, Place place);
+void async_wait(int newest_groups_left);
+
+// Atomics and fences, for the race detector: an atomic sees what others wrote before their last fence.
+void memory_fence();
+void before_atomic();
 
 // Ends the launch with a Failure, from inside a kernel. In two steps: what lies on the fiber's stack in the second is never
 // destroyed, so the sentence must be gone by then.

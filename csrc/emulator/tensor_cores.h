@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "emulator/number_formats.h"
+#include "emulator/sanitizers.h"
 #include "emulator/scheduler.h"
 
 namespace kronla::emulator {
@@ -96,6 +97,7 @@ void mma(const char* what, Collective product, Accumulator* d, const Element* a,
 struct LoadMatrix {
   const void* row;
   uint32_t* words;
+  const void* rows[32] = {};  // those of all lanes
 };
 
 template <int kCount, bool kTransposed>
@@ -104,6 +106,7 @@ void load_matrix(void* const arguments[32]) {
     uint16_t matrix[8][8];
     for (int r = 0; r < 8; ++r) {
       const void* row = of_lane<LoadMatrix>(arguments, 8 * q + r).row;
+      for (int l = 0; l < 32; ++l) static_cast<LoadMatrix*>(arguments[l])->rows[8 * q + r] = row;
       if (reinterpret_cast<uintptr_t>(row) % 16 != 0)
         throw Failure("ldmatrix reads a row that is not aligned to 16 bytes.");
       if (!in_shared_memory(row, 16)) throw Failure("ldmatrix reads a row outside shared memory.");
@@ -116,6 +119,21 @@ void load_matrix(void* const arguments[32]) {
       of_lane<LoadMatrix>(arguments, l).words[q] = low | high << 16;
     }
   }
+}
+
+// The instruction of one lane. For the race detector the lane reads what it was given once more, by itself: whoever wrote
+// that must have been ordered before.
+template <int kCount, bool kTransposed>
+void load_matrices(uint32_t (&words)[kCount], const void* row, Place place) {
+  LoadMatrix mine{row, words};
+  warp_collective("matrix load", 0xffffffffu, place, &load_matrix<kCount, kTransposed>, &mine);
+  if (!kRaceDetector) return;
+  const int g = lane() / 4, t = lane() % 4 * 2;
+  for (int q = 0; q < kCount; ++q)
+    for (int half = 0; half < 2; ++half) {
+      const auto* from = static_cast<const uint16_t*>(mine.rows[8 * q + (kTransposed ? t + half : g)]);
+      asm volatile("" : : "r"(from[kTransposed ? g : t + half]));
+    }
 }
 
 }  // namespace kronla::emulator

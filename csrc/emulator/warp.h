@@ -12,8 +12,7 @@
 #define gridDim (::kronla::emulator::grid_size())
 inline constexpr int warpSize = 32;
 
-// The caller's place, as a parameter's default.
-#define KRONLA_CALLED_FROM const char *file = __builtin_FILE(), int line = __builtin_LINE()
+#define KRONLA_CALLED_FROM ::kronla::emulator::Place caller = KRONLA_PLACE
 
 namespace kronla::emulator {
 
@@ -39,6 +38,26 @@ template <class T>
 T shuffle(uint32_t mask, T value, int source, Place place) {
   Exchange<T> mine{value, value, source};
   warp_collective("shuffle", mask, place, &exchange<T>, &mine);
+  return mine.received;
+}
+
+// `combine` without a state of its own, of the values of all lanes in the mask, in their order.
+template <class T, class Combine>
+T reduce(uint32_t mask, T value, Combine, Place place) {
+  Exchange<T> mine{value, value, 0};
+  const Collective all = [](void* const arguments[32]) {
+    const Exchange<T>* first = nullptr;
+    T total{};
+    for (int i = 0; i < 32; ++i) {
+      if (arguments[i] == nullptr) continue;
+      const auto* lane = static_cast<const Exchange<T>*>(arguments[i]);
+      total = first == nullptr ? lane->given : Combine{}(total, lane->given);
+      first = lane;
+    }
+    for (int i = 0; i < 32; ++i)
+      if (arguments[i] != nullptr) static_cast<Exchange<T>*>(arguments[i])->received = total;
+  };
+  warp_collective("reduction", mask, place, all, &mine);
   return mine.received;
 }
 
@@ -80,48 +99,62 @@ inline int block_count(bool given, Place place) {
 
 }  // namespace kronla::emulator
 
-inline void __syncthreads(KRONLA_CALLED_FROM) { kronla::emulator::block_barrier({file, line}); }
+inline void __syncthreads(KRONLA_CALLED_FROM) { kronla::emulator::block_barrier(caller); }
 inline int __syncthreads_count(int predicate, KRONLA_CALLED_FROM) {
-  return kronla::emulator::block_count(predicate != 0, {file, line});
+  return kronla::emulator::block_count(predicate != 0, caller);
 }
 inline int __syncthreads_or(int predicate, KRONLA_CALLED_FROM) {
-  return kronla::emulator::block_count(predicate != 0, {file, line}) > 0;
+  return kronla::emulator::block_count(predicate != 0, caller) > 0;
 }
 inline int __syncthreads_and(int predicate, KRONLA_CALLED_FROM) {
-  return kronla::emulator::block_count(predicate == 0, {file, line}) == 0;
+  return kronla::emulator::block_count(predicate == 0, caller) == 0;
 }
 
 inline void __syncwarp(uint32_t mask = 0xffffffffu, KRONLA_CALLED_FROM) {
-  kronla::emulator::warp_collective("warp barrier", mask, {file, line}, nullptr, nullptr, true);
+  kronla::emulator::warp_collective("warp barrier", mask, caller, nullptr, nullptr, true);
 }
 
 template <class T>
 T __shfl_sync(uint32_t mask, T value, int source, int width = 32, KRONLA_CALLED_FROM) {
   const int first = kronla::emulator::lane() & ~(width - 1);
-  return kronla::emulator::shuffle(mask, value, first + (source & (width - 1)), {file, line});
+  return kronla::emulator::shuffle(mask, value, first + (source & (width - 1)), caller);
 }
 template <class T>
 T __shfl_xor_sync(uint32_t mask, T value, int flips, int width = 32, KRONLA_CALLED_FROM) {
   const int lane = kronla::emulator::lane(), first = lane & ~(width - 1), source = lane ^ flips;
-  return kronla::emulator::shuffle(mask, value, source < first + width ? source : lane, {file, line});
+  return kronla::emulator::shuffle(mask, value, source < first + width ? source : lane, caller);
 }
 template <class T>
 T __shfl_up_sync(uint32_t mask, T value, unsigned delta, int width = 32, KRONLA_CALLED_FROM) {
   const int lane = kronla::emulator::lane(), first = lane & ~(width - 1), source = lane - static_cast<int>(delta);
-  return kronla::emulator::shuffle(mask, value, source >= first ? source : lane, {file, line});
+  return kronla::emulator::shuffle(mask, value, source >= first ? source : lane, caller);
 }
 template <class T>
 T __shfl_down_sync(uint32_t mask, T value, unsigned delta, int width = 32, KRONLA_CALLED_FROM) {
   const int lane = kronla::emulator::lane(), first = lane & ~(width - 1), source = lane + static_cast<int>(delta);
-  return kronla::emulator::shuffle(mask, value, source < first + width ? source : lane, {file, line});
+  return kronla::emulator::shuffle(mask, value, source < first + width ? source : lane, caller);
+}
+
+// Over the lanes of the mask, as sm_80 has it for integers.
+template <class T>
+T __reduce_add_sync(uint32_t mask, T value, KRONLA_CALLED_FROM) {
+  return kronla::emulator::reduce(mask, value, [](T a, T b) { return static_cast<T>(a + b); }, caller);
+}
+template <class T>
+T __reduce_max_sync(uint32_t mask, T value, KRONLA_CALLED_FROM) {
+  return kronla::emulator::reduce(mask, value, [](T a, T b) { return a < b ? b : a; }, caller);
+}
+template <class T>
+T __reduce_min_sync(uint32_t mask, T value, KRONLA_CALLED_FROM) {
+  return kronla::emulator::reduce(mask, value, [](T a, T b) { return b < a ? b : a; }, caller);
 }
 
 inline uint32_t __ballot_sync(uint32_t mask, int predicate, KRONLA_CALLED_FROM) {
-  return kronla::emulator::vote(mask, predicate != 0, {file, line});
+  return kronla::emulator::vote(mask, predicate != 0, caller);
 }
 inline int __any_sync(uint32_t mask, int predicate, KRONLA_CALLED_FROM) {
-  return kronla::emulator::vote(mask, predicate != 0, {file, line}) != 0;
+  return kronla::emulator::vote(mask, predicate != 0, caller) != 0;
 }
 inline int __all_sync(uint32_t mask, int predicate, KRONLA_CALLED_FROM) {
-  return kronla::emulator::vote(mask, predicate == 0, {file, line}) == 0;
+  return kronla::emulator::vote(mask, predicate == 0, caller) == 0;
 }

@@ -10,7 +10,7 @@ namespace kronla::cuda {
 // `kBytes` (4, 8 or 16, both sides aligned to it) of which the first `source_bytes` are read and the rest become 0. With
 // none to read `global` must still be a valid address.
 template <int kBytes>
-__device__ __forceinline__ void async_copy(void* shared, const void* global, int source_bytes) {
+__device__ __forceinline__ void async_copy(void* shared, const void* global, int source_bytes KRONLA_CALLER) {
 #if defined(__CUDACC__)
   const unsigned target = static_cast<unsigned>(__cvta_generic_to_shared(shared));
   if constexpr (kBytes == 16) {
@@ -23,7 +23,7 @@ __device__ __forceinline__ void async_copy(void* shared, const void* global, int
                  : "memory");
   }
 #else
-  emulator::async_copy(shared, global, kBytes, source_bytes, {__FILE__, __LINE__});
+  emulator::async_copy(shared, global, kBytes, source_bytes, caller);
 #endif
 }
 
@@ -42,7 +42,7 @@ __device__ __forceinline__ void async_wait() {
 #if defined(__CUDACC__)
   asm volatile("cp.async.wait_group %0;\n" ::"n"(kLeft) : "memory");
 #else
-  emulator::async_wait(kLeft, {__FILE__, __LINE__});
+  emulator::async_wait(kLeft);
 #endif
 }
 

@@ -19,6 +19,8 @@
   Type* name = reinterpret_cast<Type*>(shared_)
 // An array in shared memory of a size known to the compiler.
 #define KRONLA_SHARED_ARRAY(Type, name, count) __shared__ Type name[count]
+// A last parameter of what all lanes of a warp must come to together: for the emulator, the place of the call.
+#define KRONLA_CALLER
 
 #else
 
@@ -27,7 +29,9 @@
 #define KRONLA_PARAMETER(Type) const Type&
 #define KRONLA_SHARED(Type, name) Type* name = reinterpret_cast<Type*>(::kronla::emulator::shared_memory())
 #define KRONLA_SHARED_ARRAY(Type, name, count) \
-  Type* name = static_cast<Type*>(::kronla::emulator::shared_array({__FILE__, __LINE__}, #name, (count) * sizeof(Type)))
+  Type* name = static_cast<Type*>(             \
+      ::kronla::emulator::shared_array({__FILE__, __LINE__}, #name, (count) * sizeof(Type), alignof(Type)))
+#define KRONLA_CALLER , [[maybe_unused]] ::kronla::emulator::Place caller = KRONLA_PLACE
 
 #endif
 
