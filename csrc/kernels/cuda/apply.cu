@@ -43,12 +43,10 @@ struct Journey {
     source = target;
     source_type = scalar_type_of<T>();
     if (inner == 1) return {batch, outer, rows, cols, tensor, M, target};  // [outer, cols] times Mᵀ
-    // M times each [cols, inner] slice, whose columns are the rows of B.
-    ProductInput slices = tensor, matrix = M;
+    // M times the [cols, inner] slices side by side, whose columns are the rows of B.
+    ProductInput slices = tensor;
     slices.transposed = true;
-    slices.step = cols * inner;
-    matrix.each = outer;
-    return {batch * outer, rows, inner, cols, matrix, slices, target};
+    return {batch, rows, outer * inner, cols, M, slices, target, nullptr, inner};
   }
 };
 

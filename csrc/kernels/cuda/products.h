@@ -10,16 +10,16 @@
 
 namespace kronla::cuda {
 
-// How float32 products are made: three TF32 products each on the tensor cores, or float32 arithmetic.
+// How float32 products are made: three TF32 products each on the tensor cores (two where one side has 16 bits and so is
+// exact in TF32), or float32 arithmetic.
 enum class Float32Method { Tf32x3, Fp32 };
 
-// Matrices [rows, depth]: element (i, k) of entry b at data + (b / each) step + i · depth + k, or, transposed, k · rows + i.
+// Matrices [rows, depth]: element (i, k) of entry b at data + b · step + i · depth + k, or, transposed, k · rows + i.
 struct ProductInput {
   const void* data;
   ScalarType type;
   bool transposed;
   int64_t step;
-  int64_t each = 1;
 };
 
 template <class T>
@@ -28,8 +28,9 @@ struct Product {
   ProductInput A;                 // [rows, depth]
   ProductInput B;                 // [columns, depth]; transposed if A is
   T* C;                           // [batch, rows, columns]
-  const double* scale = nullptr;  // on the device, of entry b at b / scale_each; nullptr for 1
-  int64_t scale_each = 1;
+  const double* scale = nullptr;  // [batch] on the device; nullptr for 1
+  // Where not 0: B, transposed, and C are slices side by side, [batch, columns / inner, depth or rows, inner].
+  int64_t inner = 0;
 };
 
 template <class T>

@@ -249,6 +249,32 @@ TEST(long_sums_keep_float32_accuracy) {
   CHECK_SMALL(relative_error(F.values(), multiply(2, 2, n, G0.data(), false, G0.data(), true)), 32 * rounding<float>());
 }
 
+// Sums that are cut into pieces, of tiles of a warp and of a block, in both layouts.
+template <class T>
+void long_sum(int64_t outer, int64_t dim, int64_t inner, ScalarType type) {
+  const auto F0 = definite<T>(2, dim, 0.1, 3);
+  const Gradient G = gradient(type, 2 * outer * dim * inner, 8);
+  const DeviceArray<T> F(F0);
+  const DeviceArray<unsigned char> G_device(G.bytes);
+  TestStream stream;
+  cuda::update_factors<T>({{2, outer, dim, inner, F.data(), G_device.data(), type, nullptr}}, 0.5, 0.25, stream);
+  const auto expected = expected_factor(2, outer, dim, inner, widened(F0), G.values, {}, 0.5, 0.25);
+  CHECK_SMALL(relative_error(F.values(), expected), 32 * rounding<T>());
+  for (int64_t b = 0; b < 2; ++b) CHECK(symmetric_to_the_bit(dim, F.values().data() + b * dim * dim));
+}
+
+TEST(long_sums_are_cut) {
+  in_every_order([] {
+    long_sum<float>(1, 5, 2100, ScalarType::Float32);
+    long_sum<float>(2100, 40, 1, ScalarType::BFloat16);
+  });
+  long_sum<float>(301, 6, 7, ScalarType::Float32);
+  long_sum<float>(1, 66, 3000, ScalarType::Float16);
+  long_sum<float>(3000, 33, 1, ScalarType::Float32);
+  long_sum<double>(1, 33, 2100, ScalarType::Float64);
+  long_sum<double>(2100, 4, 1, ScalarType::Float32);
+}
+
 template <class T>
 void power_step(int64_t batch, int64_t samples, int64_t m, int64_t n, ScalarType type, bool scaled) {
   const Gradient G = gradient(type, batch * samples * m * n, 9);
@@ -282,6 +308,9 @@ void power_step(int64_t batch, int64_t samples, int64_t m, int64_t n, ScalarType
 TEST(power_steps) {
   in_every_order([] { power_step<float>(2, 3, 5, 33, ScalarType::Float32, false); });
   power_step<float>(2, 9, 4, 3, ScalarType::BFloat16, true);
+  power_step<float>(1, 5, 40, 36, ScalarType::Float16, false);
+  power_step<float>(1, 70, 33, 4, ScalarType::Float32, true);  // the sum over samples is cut
+  power_step<float>(1, 40, 8, 33, ScalarType::BFloat16, false);
   power_step<float>(1, 2, 65, 8, ScalarType::Float32, false);
   power_step<double>(2, 3, 5, 4, ScalarType::Float32, true);
 }

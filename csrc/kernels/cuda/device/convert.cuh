@@ -20,6 +20,10 @@ __device__ __forceinline__ float float16_to_float(uint16_t bits) {
 #endif
 }
 
+__device__ __forceinline__ float float_of_16(uint16_t bits, ScalarType type) {
+  return type == ScalarType::BFloat16 ? bfloat16_to_float(bits) : float16_to_float(bits);
+}
+
 // element_size, for the device: nvcc does not let kernels call a host function, constexpr or not.
 __device__ __forceinline__ int64_t bytes_of(ScalarType type) {
   return type == ScalarType::Float64 ? 8 : type == ScalarType::Float32 ? 4 : 2;
