@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/device/average.cuh"
 #include "kernels/cuda/device/tasks.cuh"
 #include "kernels/cuda/device/tile_product.cuh"
+#include "kernels/cuda/factors_pair.h"
 
 namespace kronla::cuda {
 namespace {
@@ -78,23 +80,13 @@ struct Place {
   }
 };
 
-// Both stores fill whole sectors of 32 bytes: a quad has 8 neighbours of a row, the lanes of equal t 8 of a column.
 template <class Tile, class Sum>
-__device__ __forceinline__ void average(const GramSettings& settings, const GramTask& task, const Place<Tile>& at,
-                                        const Sum (&total)[2][4][4]) {
-  Sum* F = static_cast<Sum*>(task.F) + int64_t{at.entry} * task.dim * task.dim;
-  const Sum beta = static_cast<Sum>(settings.beta);
+__device__ __forceinline__ void average_tile(const GramSettings& settings, const GramTask& task, const Place<Tile>& at,
+                                             const Sum (&total)[2][4][4]) {
   Sum alpha = static_cast<Sum>(settings.alpha);
   if (task.scale != nullptr) alpha *= static_cast<Sum>(task.scale[at.entry]);
-  for_each_in_tile<Tile>(total, [&](int r, int c, Sum sum) {
-    const int i = at.row * Tile::kSide + r, j = at.column * Tile::kSide + c;
-    if (i >= task.dim || j > i) return;
-    Sum* lower = F + int64_t{i} * task.dim + j;
-    Sum value = alpha * sum;
-    if (beta != Sum(0)) value += beta * *lower;
-    *lower = value;
-    F[int64_t{j} * task.dim + i] = value;
-  });
+  average<Tile>(static_cast<Sum*>(task.F) + int64_t{at.entry} * task.dim * task.dim, task.dim,
+                static_cast<Sum>(settings.beta), alpha, at.row * Tile::kSide, at.column * Tile::kSide, total);
 }
 
 template <class Math, class Tile>
@@ -122,7 +114,7 @@ __device__ __forceinline__ void gram_tile(const GramSettings& settings, const Gr
   if (task.pieces > 1) {
     store_part<Tile>(total, static_cast<Sum*>(task.parts) + int64_t{at.index} * (Tile::kSide * Tile::kSide));
   } else {
-    average<Tile>(settings, task, at, total);
+    average_tile<Tile>(settings, task, at, total);
   }
 }
 
@@ -150,7 +142,7 @@ __device__ __forceinline__ void finish_tile(const GramSettings& settings, const 
   Sum total[2][4][4];
   add_parts<Tile>(static_cast<const Sum*>(task.parts) + int64_t{at.index} * task.pieces * kElements, task.pieces,
                   total);
-  average<Tile>(settings, task, at, total);
+  average_tile<Tile>(settings, task, at, total);
 }
 
 template <class Sum, size_t kBytes>
@@ -293,7 +285,15 @@ void update_factors(const std::vector<FactorGroup<T>>& groups, double beta, doub
   const bool reads_G = static_cast<T>(alpha) != T(0);
   Grams<T> grams(stream, method);
   std::vector<Product<T>> weightings;
-  for (const FactorGroup<T>& group : groups) {
+  std::vector<FactorPair> pairs;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const FactorGroup<T>& group = groups[i];
+    if constexpr (std::is_same_v<T, float>) {
+      if (reads_G && method == Float32Method::Tf32x3 && i + 1 < groups.size() && are_pair(group, groups[i + 1])) {
+        pairs.push_back({group.F, groups[++i].F, group.G, group.G_type, group.batch, group.dim, group.inner});
+        continue;
+      }
+    }
     const int64_t slab = group.outer * group.dim * group.inner;
     T* weighted = nullptr;
     if (group.W != nullptr && reads_G && slab > 0 && group.batch > 0) {
@@ -302,6 +302,7 @@ void update_factors(const std::vector<FactorGroup<T>>& groups, double beta, doub
     }
     grams.add(group, reads_G, weighted, nullptr);
   }
+  update_factor_pairs(pairs, beta, alpha, stream);
   multiply(weightings, stream, method);
   grams.run(beta, alpha);
 }

@@ -200,6 +200,43 @@ TEST(a_matrix_alone_has_the_bits_it_has_in_a_list) {
   }
 }
 
+// Both factors of a small gradient, which is then read once, have the bits that each has alone.
+void both_and_each(int64_t batch, int64_t m, int64_t n, ScalarType type, int64_t offset) {
+  const auto L0 = definite<float>(batch, m, 0.1, 3), R0 = definite<float>(batch, n, 0.1, 4);
+  const Gradient G = gradient(type, batch * m * n + offset, 5);
+  const DeviceArray<unsigned char> G_device(G.bytes);
+  const void* begin = G_device.data() + offset * element_size(type);
+  const DeviceArray<float> L(L0), R(R0), L_alone(L0), R_alone(R0);
+  const auto left = [&](const DeviceArray<float>& F) {
+    return FactorGroup<float>{batch, 1, m, n, F.data(), begin, type, nullptr};
+  };
+  const auto right = [&](const DeviceArray<float>& F) {
+    return FactorGroup<float>{batch, m, n, 1, F.data(), begin, type, nullptr};
+  };
+  TestStream stream;
+  cuda::update_factors<float>({left(L), right(R)}, 0.9, 0.25, stream);
+  cuda::update_factors<float>({left(L_alone)}, 0.9, 0.25, stream);
+  cuda::update_factors<float>({right(R_alone)}, 0.9, 0.25, stream);
+  CHECK(same_bits(L.values(), L_alone.values()));
+  CHECK(same_bits(R.values(), R_alone.values()));
+  const std::vector<double> values(G.values.begin() + offset, G.values.end());
+  const auto expected = expected_factor(batch, 1, m, n, widened(L0), values, {}, static_cast<float>(0.9), 0.25);
+  CHECK_SMALL(relative_error(L.values(), expected), tolerance<float>(n));
+  for (int64_t b = 0; b < batch; ++b) CHECK(symmetric_to_the_bit(n, R.values().data() + b * n * n));
+}
+
+TEST(both_factors_of_a_small_gradient) {
+  for (const ScalarType type : {ScalarType::Float32, ScalarType::BFloat16, ScalarType::Float16}) {
+    in_every_order([&] { both_and_each(5, 7, 32, type, 0); });
+    both_and_each(3, 20, 17, type, 1);
+    both_and_each(9, 1, 1, type, 0);
+    both_and_each(2, 64, 64, type, 0);
+    both_and_each(2, 33, 50, type, 1);
+    both_and_each(1, 5, 40, type, 0);
+    both_and_each(1, 65, 40, type, 0);
+  }
+}
+
 TEST(more_factors_than_one_launch_holds) {
   const int64_t count = 1300;
   const std::vector<float> G0 = normal<float>(count * 2, 7);

@@ -39,6 +39,16 @@ struct WarpTile {
 };
 inline constexpr int kWarpTiles = kThreads / 32;  // in a block
 
+// A whole matrix of at most `kMost` rows and columns in one panel, read by rows and by columns: of a warp or of a block.
+template <int kMost>
+struct WholeTile {
+  static constexpr int kSide = kMost;
+  static constexpr int kMembers = kMost == kTile ? kThreads : 32;
+  static __device__ __forceinline__ void barrier() {
+    std::conditional_t<kMost == kTile, BlockTile, WarpTile>::barrier();
+  }
+};
+
 enum class Layout : uint8_t { RowMajor, ColumnMajor };
 
 // How elements get to shared memory: asynchronously by 16 or 4 bytes, or one by one with a conversion.
@@ -56,12 +66,23 @@ struct Operand {
 template <class E, int kStageDepth, class Tile>
 struct PanelShape {
   static constexpr int kDepth = kStageDepth;
+  static constexpr int kStep = kDepth / 4;  // that a product takes at once
   static constexpr int kRowStep = kDepth + (sizeof(E) == 8 ? 32 : 16) / static_cast<int>(sizeof(E));
   static constexpr int kColumnPad = sizeof(E) == 4 && Tile::kSide == kTile ? 8 : sizeof(E) == 2 ? 8 : 4;
   static constexpr int kColumnStep = Tile::kSide + kColumnPad;
   static constexpr int kElements =
       Tile::kSide * kRowStep > kDepth* kColumnStep ? Tile::kSide * kRowStep : kDepth * kColumnStep;
   static constexpr size_t kBytes = kElements * sizeof(E);
+};
+
+// Rows an odd multiple of 4 words apart, which ldmatrix wants: for single words along a column two lanes meet.
+template <class E, int kStageDepth, int kMost>
+struct PanelShape<E, kStageDepth, WholeTile<kMost>> {
+  static constexpr int kDepth = kMost;
+  static constexpr int kStep = 16;
+  static constexpr int kRowStep = kMost + 16 / static_cast<int>(sizeof(E));
+  static constexpr int kColumnStep = kRowStep;
+  static constexpr size_t kBytes = kMost * kRowStep * sizeof(E);
 };
 
 // The fastest copy that the address and the steps (in elements) of an operand allow; `same_type`: it consists of E.
@@ -78,7 +99,7 @@ Copy copy_for(const void* data, int64_t ld, int64_t slab, int64_t batch_step, bo
 }
 
 // Rows row0 … and depths k0 … of the operand, `kBytes` at a time; 0: element by element. Zero beyond its edges, as far as
-// the products look: to the next 16 rows and to the next quarter of a stage.
+// the products look: to the next 16 rows and to the end of a step in depth.
 template <class Shape, class Tile, class E, Layout kLayout, int kBytes>
 __device__ __forceinline__ void load_panel_by(const Operand& from, int row0, int k0, E* panel) {
   constexpr int kWidth = kBytes == 0 ? 1 : kBytes / static_cast<int>(sizeof(E));
@@ -87,17 +108,17 @@ __device__ __forceinline__ void load_panel_by(const Operand& from, int row0, int
   constexpr int kDown = kRows ? Tile::kSide : Shape::kDepth;
   constexpr int kSideBySide = kAcross < Tile::kMembers ? kAcross : Tile::kMembers;
   constexpr int kPass = Tile::kMembers / kSideBySide;
-  constexpr int kStep = kRows ? Shape::kRowStep : Shape::kColumnStep, kQuarter = Shape::kDepth / 4;
+  constexpr int kApart = kRows ? Shape::kRowStep : Shape::kColumnStep, kStep = Shape::kStep;
   static_assert(Tile::kMembers % kSideBySide == 0 && kAcross % kSideBySide == 0 && kDown % kPass == 0, "whole passes");
   const int member = static_cast<int>(threadIdx.x) % Tile::kMembers;
   const int down = member / kSideBySide, rows = from.rows - row0, depth = from.depth - k0;
   const int limit = kRows ? rows : depth;  // how far down elements exist, and how far they are looked at
-  const int wanted = kRows ? (rows + 15) / 16 * 16 : (depth + kQuarter - 1) / kQuarter * kQuarter;
+  const int wanted = kRows ? (rows + 15) / 16 * 16 : (depth + kStep - 1) / kStep * kStep;
   const E* source = static_cast<const E*>(from.data);
 #pragma unroll
   for (int side = 0; side < kAcross; side += kSideBySide) {
     const int across = (side + member % kSideBySide) * kWidth;
-    if (across >= (kRows ? (depth + kQuarter - 1) / kQuarter * kQuarter : (rows + 15) / 16 * 16)) break;
+    if (across >= (kRows ? (depth + kStep - 1) / kStep * kStep : (rows + 15) / 16 * 16)) break;
     int offset;  // of this thread's first element
     int valid;   // how many of its neighbours exist
     if (kRows) {
@@ -121,12 +142,12 @@ __device__ __forceinline__ void load_panel_by(const Operand& from, int row0, int
       if constexpr (kBytes == 0) {
         const int at = offset + i * from.ld;
         if constexpr (sizeof(E) == 2) {
-          target[i * kStep] = exists ? source[at] : E(0);
+          target[i * kApart] = exists ? source[at] : E(0);
         } else {
-          target[i * kStep] = exists ? read_as<E>(from.data, from.type, at) : E(0);
+          target[i * kApart] = exists ? read_as<E>(from.data, from.type, at) : E(0);
         }
       } else {
-        async_copy<kBytes>(target + i * kStep, exists ? source + offset + i * from.ld : source,
+        async_copy<kBytes>(target + i * kApart, exists ? source + offset + i * from.ld : source,
                            exists ? valid * static_cast<int>(sizeof(E)) : 0);
       }
     }

@@ -197,7 +197,7 @@ __device__ __forceinline__ void tile_product(const Operand& A, int i0, const Ope
     if (idle) continue;
     part.A = left_panel(stage % kStages) + from_A;
     part.B = right_panel(stage % kStages) + from_B;
-    const int left = depth - stage * kDepth, steps = left < kDepth ? (left + kDepth / 4 - 1) / (kDepth / 4) : 4;
+    const int left = depth - stage * kDepth, steps = left < kDepth ? (left + Left::kStep - 1) / Left::kStep : 4;
     if constexpr (std::is_same_v<Sum, double>) {
       for (int step = 0; step < steps; ++step) multiply_step<Tile, kA, kB>(total, part, step, Math{});
     } else {
