@@ -29,8 +29,7 @@ class Apply:
             dims, batch = list(G.shape[first:]), math.prod(G.shape[:first])
             for M, mode, _ in modes:  # in this order, which need not be the kernels'
                 outer, inner = math.prod(dims[:mode]), math.prod(dims[mode + 1 :])
-                products = tiles(outer) if inner == 1 else outer * tiles(inner)
-                work += batch * products * tiles(max(M.shape[-2:])) * stages_of(dims[mode])
+                work += batch * tiles(outer * inner) * tiles(max(M.shape[-2:])) * stages_of(dims[mode])
                 dims[mode] = max(M.shape[-2:])
         skip_if_too_large(work)
 

@@ -8,6 +8,12 @@ import torch
 from emulated.ops import TYPES, array, in_every_order, native, skip_if_too_large, stages_of, tiles
 
 
+def power_step_work(samples, m, n):
+    left = tiles(samples * m) * tiles(n) * stages_of(n) + tiles(m) ** 2 * stages_of(samples * n)
+    right = tiles(m) * tiles(samples * n) * stages_of(m) + tiles(n) ** 2 * stages_of(samples * m)
+    return left + right
+
+
 class Factors:
     def update_factors_(self, L, R, G, beta, alpha, WL, WR):
         self._run([(F, G, mode, W) for F, mode, W in ((L, 0, WR), (R, 1, WL)) if F is not None], beta, alpha)
@@ -26,8 +32,7 @@ class Factors:
     def kron_power_step(self, G, L, R):
         *batch, samples, m, n = G.shape
         count = math.prod(batch)
-        stages = stages_of(m) + stages_of(n)
-        skip_if_too_large(count * samples * (tiles(m) * tiles(n) * stages + tiles(m) ** 2 + tiles(n) ** 2))
+        skip_if_too_large(count * power_step_work(samples, m, n))
 
         def call():
             results = torch.empty_like(L).numpy(), torch.empty_like(R).numpy()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
+from emulated.factors import power_step_work
 from emulated.ops import TYPES, array, in_every_order, native, skip_if_too_large, stages_of, tiles
 
 #: Elements of H that take as long as a tile over a stage of depth.
 ELEMENTS_OF_A_STAGE = 2048
-#: Launches of some blocks each that take as long; a power iteration has four for every step, and six more.
-LAUNCHES_OF_A_STAGE = 4
 
 
 class Rearrangement:
@@ -33,9 +32,8 @@ class Rearrangement:
 
     def nearest_kronecker_from_gradients(self, G, L, R, steps):
         *batch, samples, m, n = G.shape
-        power = samples * (tiles(m) * tiles(n) + tiles(m) ** 2 + tiles(n) ** 2) * (stages_of(m) + stages_of(n))
         gram = tiles(min(samples, m * n)) ** 2 * stages_of(max(samples, m * n))
-        skip_if_too_large(math.prod(batch) * (power * (steps + 1) + gram))
+        skip_if_too_large(math.prod(batch) * (power_step_work(samples, m, n) * (steps + 1) + gram))
         return self._nearest(
             L,
             R,

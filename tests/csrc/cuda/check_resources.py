@@ -20,10 +20,13 @@ ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 HOT_ON = "sm_90"
 #: Kernels in which a spilled register would cost: by the beginning of their names, as printed.
 HOT = (
-    "gram_kernel<Tf32x3",
+    "gram_kernel<Tf32<",
     "gram_kernel<Bf16",
     "gram_kernel<Fp16",
-    "product_kernel<Tf32x3",
+    "finish_kernel<float",
+    "pair_kernel<",
+    "product_kernel<Tf32<",
+    "pass_kernel<float",
 )
 
 FLAGS = ["-std=c++17", "-O3", "-Werror=all-warnings", f"-I{ROOT / 'csrc'}"]

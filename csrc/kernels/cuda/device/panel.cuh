@@ -118,7 +118,7 @@ __device__ __forceinline__ void load_panel_by(const Operand& from, int row0, int
 #pragma unroll
   for (int side = 0; side < kAcross; side += kSideBySide) {
     const int across = (side + member % kSideBySide) * kWidth;
-    if (across >= (kRows ? (depth + kStep - 1) / kStep * kStep : (rows + 15) / 16 * 16)) break;
+    if (across >= (kRows ? (depth + kStep - 1) / kStep * kStep : (rows + 15) / 16 * 16)) continue;
     int offset;  // of this thread's first element
     int valid;   // how many of its neighbours exist
     if (kRows) {
@@ -137,7 +137,7 @@ __device__ __forceinline__ void load_panel_by(const Operand& from, int row0, int
 #pragma unroll kUnroll
     for (int pass = 0; pass < kDown / kPass; ++pass) {
       const int i = down + pass * kPass;
-      if (i >= wanted) break;
+      if (i >= wanted) continue;
       const bool exists = i < limit && valid > 0;
       if constexpr (kBytes == 0) {
         const int at = offset + i * from.ld;
