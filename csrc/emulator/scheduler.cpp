@@ -205,16 +205,19 @@ bool run_collectives(Fiber* const* lanes) {
   return false;
 }
 
-// Runs one warp until all its lanes wait at a block barrier or have ended.
-void run_warp(int warp) {
+// Runs one warp until all its lanes wait at a block barrier or have ended; false where others get a turn in between, after
+// a collective.
+bool run_warp(int warp) {
   Fiber* lanes[32];
   for (int i = 0; i < 32; ++i) lanes[i] = launch().crew->fibers[warp * 32 + i].get();
   std::vector<int> turns = turns_of(32);
-  do {
+  for (;;) {
     put_in_order(turns);
     for (const int i : turns)
       if (lanes[i]->state == State::Ready) resume(*lanes[i]);
-  } while (run_collectives(lanes));
+    if (!run_collectives(lanes)) break;
+    if (settings().order == Order::Shuffled && launch().engine() % 4 == 0) return false;
+  }
   for (int i = 0; i < 32; ++i) {
     if (lanes[i]->state != State::AtWarp) continue;
     std::string others;
@@ -230,6 +233,14 @@ void run_warp(int warp) {
     throw Failure(describe(lanes[i]->place) + ": divergent " + lanes[i]->what + in_kernel() + ": lane " +
                   std::to_string(i) + " waits here, and " + others + ".");
   }
+  return true;
+}
+
+// Runs all warps to the next block barrier.
+void run_warps(std::vector<int>& warps) {
+  put_in_order(warps);
+  std::vector<int> running = warps;
+  while (!running.empty()) running.erase(std::remove_if(running.begin(), running.end(), run_warp), running.end());
 }
 
 // Lets all threads pass the barrier they wait at; false where all have ended.
@@ -295,10 +306,8 @@ void run_block(size_t shared_bytes) {
     fiber->barriers = fiber->warp_barriers = 0;
   }
   std::vector<int> warps = turns_of(static_cast<int>(l.crew->fibers.size() / 32));
-  do {
-    put_in_order(warps);
-    for (const int warp : warps) run_warp(warp);
-  } while (pass_barrier());
+  do run_warps(warps);
+  while (pass_barrier());
   tsan_acquire(&l.end);
   for (const auto& fiber : l.crew->fibers)
     if (!fiber->copies.empty())

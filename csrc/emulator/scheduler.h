@@ -5,9 +5,10 @@
 // warps, lanes and blocks get their turn is one of three; a right kernel gives the same answer in all of them. With the
 // order changes what else the device leaves open:
 //
-//                                     forward       reverse      shuffled
-//     asynchronous copies land        at the wait   at once      either, by chance
-//     bytes of new shared memory      NaN, -1       huge         hugely negative
+//                                   forward              reverse              shuffled
+//     asynchronous copies land      at the wait          at once              either, by chance
+//     a warp's turn ends            at a block barrier   at a block barrier   or after a warp collective, by chance
+//     shared memory holds at first  NaN, -1              huge numbers         hugely negative ones
 #pragma once
 
 #include <cstddef>

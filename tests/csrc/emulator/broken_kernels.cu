@@ -37,6 +37,22 @@ __global__ void reverse_in_warp(const float* in, float* out) {
   out[i] = shared[warp + 31 - lane];
 }
 
+// Each warp needs a buffer of its own, which no block barrier guards.
+template <bool kFault>
+__global__ void warps_in_one_buffer(const float* in, float* out) {
+  KRONLA_SHARED(float, shared);
+  const int i = threadIdx.x, warp = i / 32, lane = i % 32;
+  float* mine = shared + (kFault ? 0 : 32 * warp);
+  float sum = 0.0f;
+  for (int round = 0; round < 4; ++round) {
+    mine[lane] = in[i] + static_cast<float>(round);
+    __syncwarp();
+    sum += mine[31 - lane];
+    __syncwarp();
+  }
+  out[i] = sum;
+}
+
 // A shuffle brings the lanes together, but orders no memory.
 template <bool kFault>
 __global__ void exchange_around_a_shuffle(const float* in, float* out) {
@@ -226,6 +242,7 @@ std::vector<Case> cases_of_threads() {
       {KERNEL(reverse, 1, kThreads), Caught::WrongResult, "", true},
       {KERNEL(reverse_twice, 1, kThreads), Caught::WrongResult, "", true},
       {KERNEL(reverse_in_warp, 1, kThreads), Caught::WrongResult, "", true},
+      {KERNEL(warps_in_one_buffer, 1, kThreads), Caught::WrongResult, "", true},
       {KERNEL(exchange_around_a_shuffle, 1, kThreads), Caught::OnlyByThreadSanitizer, "", true},
       {KERNEL(reverse_in_place, 1, 0), Caught::WrongResult, "", true},
       {KERNEL(two_sums_in_one_room, 1, 0), Caught::WrongResult, "", true},
