@@ -1,0 +1,237 @@
+"""bench/gpu.sh without a GPU: its parts on small inputs, and that whatever goes wrong is told and ends nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import kronla
+from bench.gpu import process, report, roofline, run, stages
+from bench.gpu.case import Case, Goal, Way, measure
+from bench.gpu.families import FAMILIES
+from bench.gpu.process import Outcome
+from bench.gpu.session import Session
+from bench.gpu.timing import Difference, Prepared, compare
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tiny(monkeypatch, tmp_path, family: str, *options: str) -> tuple[int, list[dict]]:
+    path = tmp_path / "rows.json"
+    monkeypatch.setattr(sys, "argv", ["run", family, "--tiny", "--json", str(path), *options])
+    code = run.main()
+    return code, json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_on_small_inputs(monkeypatch, tmp_path, family):
+    """Inputs, every baseline, errors, times and the file."""
+    code, rows = tiny(monkeypatch, tmp_path, family)
+    assert code == 0 and rows
+    for row in rows:
+        assert row["note"] == "" and row["equally_accurate"] is not False, row
+        assert row["ratio"] > 0 and row["rounds"] >= 2 and row["kronla_seconds"] > 0
+        assert 0 < row["floor_seconds"] < row["kronla_seconds"] and 0 < row["fraction"] < 1
+        assert row["kronla_error"] < 1e-3
+        assert f"{row['ratio']:.2f}" in report.line_of(row)
+
+
+def test_an_inaccurate_result_is_told(monkeypatch, tmp_path, capsys):
+    right = kronla.foreach_kron_apply
+    monkeypatch.setattr(kronla, "foreach_kron_apply", lambda *lists: [1.01 * x for x in right(*lists)])
+    code, rows = tiny(monkeypatch, tmp_path, "apply")
+    assert code == 1 and all(row["equally_accurate"] is False for row in rows)
+    assert "NOT EQUALLY ACCURATE" in capsys.readouterr().out
+    assert report.means(rows) == []  # such a time counts for nothing
+
+
+def test_a_result_of_nan_is_not_equal(monkeypatch, tmp_path):
+    right = kronla.foreach_kron_apply
+    monkeypatch.setattr(kronla, "foreach_kron_apply", lambda *lists: [float("nan") * x for x in right(*lists)])
+    code, rows = tiny(monkeypatch, tmp_path, "apply")
+    assert code == 1 and all(row["equally_accurate"] is False and row["kronla_error"] is None for row in rows)
+
+
+def test_a_case_that_fails_is_a_row(monkeypatch, tmp_path):
+    def broken(*lists):
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(kronla, "foreach_kron_apply", broken)
+    code, rows = tiny(monkeypatch, tmp_path, "apply")
+    assert code == 1 and all("FAILED: RuntimeError: no luck" in row["note"] for row in rows)
+
+
+def test_what_there_is_no_time_for_is_a_row(monkeypatch, tmp_path):
+    code, rows = tiny(monkeypatch, tmp_path, "inverse_root", "--seconds", "0")
+    assert code == 0 and len(rows) == 12
+    assert all("out of time" in row["note"] and row["ratio"] is None for row in rows)
+
+
+def case_of(ways: dict[str, Way]) -> Case:
+    return Case(
+        "family",
+        "workload",
+        lambda device: ([torch.ones(4, 4)],),
+        lambda xs: [xs[0] + 1],
+        {"others": Goal(ways, 2.0)},
+        lambda given, results: float((results[0] - 2).abs().max()),
+        lambda given: roofline.Work(64),
+    )
+
+
+def slow(xs):
+    time.sleep(0.01)
+    return [xs[0] + 1]
+
+
+def test_the_quickest_way_that_works_is_compared():
+    def broken(xs):
+        raise ValueError("not today")
+
+    ways = {
+        "slow": Way(slow),
+        "quick": Way(lambda xs: [xs[0] + 1]),
+        "absent": Way(slow, missing="not installed"),
+        "broken": Way(broken),
+        "useless": Way(lambda xs: [xs[0] * float("inf")]),
+        "a tenth": Way(slow, part=0.1),
+    }
+    (row,) = measure(case_of(ways), torch.device("cpu"), 0.05)
+    assert row.way == "quick" and set(row.samples) == {"slow", "quick", "a tenth"}
+    assert row.samples["a tenth"] > 5 * row.samples["slow"]
+    for note in ("absent: not installed", "broken: ValueError: not today", "useless: its result is useless"):
+        assert note in row.note
+    (row,) = measure(case_of({"absent": Way(slow, missing="not installed")}), torch.device("cpu"), 0.05)
+    assert row.ratio is None and row.kronla_seconds and row.note == "absent: not installed"
+
+
+def test_times_are_those_of_one_call():
+    copies = [([torch.ones(2)],)] * 3
+    taken = Prepared(slow, copies).seconds()
+    assert 0.01 <= taken < 0.1
+    none = Prepared(lambda xs: xs, copies)
+    assert 0.004 < Difference(Prepared(slow, copies), none, 2).seconds() < 0.05
+    found = compare(none, Prepared(slow, copies), 0.2)
+    assert found.ratio > 10 and found.low <= found.ratio <= found.high and found.rounds >= 2
+
+
+def test_floors():
+    """By hand: a 2×3 gradient reads 6 + 3 + 6 elements and writes 4 + 9, and makes 2·(3·3 + 6·2) operations."""
+    work = roofline.factors(2, 3)
+    assert work.bytes == 4 * (6 + 3 + 6 + 4 + 9) and work.flops == {"tf32x3": 2 * (3 * 3 + 6 * 2)}
+    assert work.bound == "bytes" and (work * 2).seconds == 2 * work.seconds
+    assert roofline.factors(4096, 4096).bound == "flops"
+    total = work + roofline.Work(0, {"fp64": 67e12})
+    assert total.bytes == work.bytes and total.seconds == pytest.approx(1.0, rel=1e-6)
+
+
+# ---- the stages ----
+
+
+def command(program: str, limit: float, tmp_path: Path) -> Outcome:
+    return process.run("stage", [sys.executable, "-c", program], limit, tmp_path / "log", dict(os.environ), tmp_path)
+
+
+def test_a_command_and_its_log(tmp_path):
+    outcome = command("print('hello')", 60, tmp_path)
+    assert outcome.status == "ok" and outcome.output == "hello\n" and "hello" in (tmp_path / "log").read_text()
+    assert command("raise SystemExit(3)", 60, tmp_path).note == "exit status 3"
+    assert process.run("x", ["/no/such/program"], 5, tmp_path / "log", {}, tmp_path).status == "not run"
+    assert command("print('never')", 0, tmp_path).note == "out of time"
+
+
+def test_a_command_beyond_its_limit_ends_with_all_that_it_started(tmp_path, monkeypatch):
+    """One that does not listen to the interrupt, with a child."""
+    monkeypatch.setattr(process, "GRACE_SECONDS", 0.5)
+    program = "\n".join(
+        [
+            "import signal, subprocess, sys, time",
+            "signal.signal(signal.SIGINT, signal.SIG_IGN)",
+            "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])",
+            "print(child.pid, flush=True)",
+            "time.sleep(60)",
+        ]
+    )
+    start = time.monotonic()
+    outcome = command(program, 3, tmp_path)
+    assert outcome.status == "timed out" and time.monotonic() - start < 30
+    child = int(outcome.output)
+    for _ in range(50):
+        stat = Path(f"/proc/{child}/stat")
+        if not stat.exists() or stat.read_text().split()[2] == "Z":
+            return
+        time.sleep(0.1)
+    raise AssertionError("the child is still running")
+
+
+def test_summaries_are_added_up():
+    output = "x\n12 passed, 3 skipped in 4.20s\n== 1 failed, 2 passed, 1 error in 61.00s (0:01:01) ==\n"
+    assert stages.counts(output) == "14 passed, 3 skipped, 1 failed, 1 error"
+    assert stages.counts("no tests") == "no summary"
+    mixed = [Outcome("a", "ok", 1), Outcome("b", "FAILED", 2), Outcome("c", "timed out", 3)]
+    assert vars(stages.together("all", mixed)) | {"output": ""} == {
+        "name": "all",
+        "status": "FAILED",
+        "seconds": 3,
+        "note": "1 of 3 clean; b FAILED, c timed out",
+        "output": "",
+    }
+
+
+def test_benchmarks_run_in_processes_of_their_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(stages, "FAMILIES", {"apply": 1})
+    monkeypatch.setattr(Session, "scratch", tmp_path)
+    session = Session(tmp_path, 120, dry_run=True)
+    stages.benchmarks(session)
+    assert session.outcomes[0].status == "ok" and [row["family"] for row in session.rows] == ["apply"] * 3
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert record["rows"] == session.rows
+    assert session.finish() == 0
+    assert "The times mean nothing" in (tmp_path / "summary.txt").read_text()
+    assert capsys.readouterr().out.count("apply         vit-s16") == 2  # as it came, and in the table
+
+
+def script(tmp_path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # A fresh process, not in the middle of a suite: torch's import alone may take seconds.
+    return subprocess.run(
+        ["bash", str(ROOT / "bench" / "gpu.sh"), *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": sys.executable, "OUT": str(tmp_path / "out"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_the_script_from_anywhere(tmp_path):
+    result = script(tmp_path, "--dry-run", "--only", "sanitizers")
+    out = tmp_path / "out"
+    record = json.loads((out / "results.json").read_text())
+    assert record["dry_run"] and record["facts"]["packages"]["torch"] == torch.__version__
+    assert len(record["facts"]["sources"]) == 16
+    said = {stage["name"]: stage["status"] for stage in record["stages"]}
+    assert said["environment"] == "ok", result.stdout
+    assert said["memcheck"] == "not run" or torch.cuda.is_available()
+    assert len(list(out.iterdir())) <= 8 and not list(out.glob("*.partial"))
+    summary = (out / "summary.txt").read_text()
+    assert all(name in summary for name in said) and summary in result.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so(tmp_path):
+    result = script(tmp_path, "--only", "check", "tests", "sanitizers", "benchmarks")
+    assert result.returncode == 1
+    stages_of = json.loads((tmp_path / "out" / "results.json").read_text())["stages"]
+    assert stages_of[0]["status"] == "FAILED" and "no CUDA device" in stages_of[0]["note"]
+    assert all(stage["status"] == "not run" and "no GPU" in stage["note"] for stage in stages_of[1:])
+    assert len(stages_of) == 8
+
+
+def test_without_python_it_says_so(tmp_path):
+    result = script(tmp_path, PYTHON="no-such-python")
+    assert result.returncode == 1 and "there is no 'no-such-python'" in result.stderr
