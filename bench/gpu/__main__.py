@@ -11,7 +11,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench.gpu import machine, stages
+from bench.gpu import machine, process, stages
 from bench.gpu.process import Outcome
 from bench.gpu.session import Session
 
@@ -34,8 +34,7 @@ def main() -> int:
         attempt(session, "environment", stages.environment)
         for step in stages.STEPS:
             names = [name for name in step if not args.only or name in args.only]
-            with ThreadPoolExecutor(max(len(names), 1)) as pool:
-                list(pool.map(lambda name: attempt(session, name, stages.STAGES[name]), names))
+            side_by_side(session, names)
     except KeyboardInterrupt:
         session.add(Outcome("interrupted", "FAILED"))
     return session.finish()
@@ -56,6 +55,18 @@ def default_folder(facts: dict, dry_run: bool) -> Path:
         return machine.ROOT / "build" / "gpu" / "dry-run"
     name = facts["nvidia_smi"][0].split(",")[0] if facts["nvidia_smi"] else "unknown-device"
     return machine.ROOT / "bench" / "results" / re.sub(r"[^A-Za-z0-9.-]+", "-", name.strip()).lower()
+
+
+def side_by_side(session: Session, names: list[str]) -> None:
+    with ThreadPoolExecutor(max(len(names), 1)) as pool:
+        futures = [pool.submit(attempt, session, name, stages.STAGES[name]) for name in names]
+        try:
+            for future in futures:
+                future.result()
+        except KeyboardInterrupt:
+            session.seconds = 0  # nothing new is begun
+            process.end_all()
+            raise
 
 
 def attempt(session: Session, name: str, stage) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+RUNNING: list[subprocess.Popen[bytes]] = []
 GRACE_SECONDS = 8  # after an interrupt: pytest says what it has found
 
 
@@ -58,7 +59,9 @@ def run(
             )
         except OSError as error:
             return Outcome(name, "not run", note=str(error))
+        RUNNING.append(process)
         code = _wait(process, limit, (log, begin) if echo else None)
+        RUNNING.remove(process)
     seconds = time.monotonic() - start
     with log.open("rb") as file:  # only what this command wrote, if nothing else writes to the log
         file.seek(begin)
@@ -108,6 +111,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait(timeout=patience)
         except subprocess.TimeoutExpired:
             continue
+
+
+def end_all() -> None:
+    """Whatever still runs; the threads that wait for it then go on."""
+    for process in list(RUNNING):
+        _end(process)
 
 
 def last_line(output: str) -> str:

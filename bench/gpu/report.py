@@ -23,7 +23,7 @@ def line_of(row: dict[str, Any]) -> str:
     ]
     errors = f"{_number(row['kronla_error'], '.1e')} {_number(row['baseline_error'], '.1e')}"
     note = "NOT EQUALLY ACCURATE " if row["equally_accurate"] is False else ""
-    note += row["note"]
+    note += row["note"][:110]
     cells = [f"{text:>{width}}" for text, width in zip(figures, (9, 9, 7, 6, 5), strict=True)]
     return f"{row['family']:13} {row['name']:26} {against:34} {' '.join(cells)}  {errors} {note}".rstrip()
 

@@ -26,12 +26,13 @@ def main() -> int:
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--seconds", type=float, default=60.0, help="for all cases together")
     parser.add_argument("--json", type=Path, help="write the rows to this file, after each case")
+    parser.add_argument("--first", type=int, default=0, help="begin with this case")
     parser.add_argument("--tiny", action="store_true", help="on the CPU, a few small matrices: is the code right?")
     args = parser.parse_args()
     device = torch.device("cpu" if args.tiny else "cuda")
-    rows, failed = [], 0
+    rows, failed, lost = [], 0, False
     end = time.perf_counter() + args.seconds
-    cases = module(args.family).cases(args.tiny)
+    cases = module(args.family).cases(args.tiny)[args.first :]
     for number, case in enumerate(cases):
         left = end - time.perf_counter()
         if left < LEAST_SECONDS:
@@ -44,16 +45,30 @@ def main() -> int:
                     found.append(row)
             except Exception as error:
                 failed += 1
+                lost = is_lost(device)
                 found.append(Row(case.family, case.name, "", note=f"FAILED: {first_line(error)}"))
         rows += found
         for row in found:
             print(line_of(row.as_dict()), flush=True)
         write(args.json, rows)
+        if lost:
+            print(
+                f"lost the device; next is {args.first + number + 1}" if number + 1 < len(cases) else "lost the device"
+            )
+            return 1
         if device.type == "cuda":
             torch.cuda.empty_cache()
     inaccurate = sum(row.equally_accurate is False for row in rows)
     print(f"{len(rows)} rows, {failed} cases failed, {inaccurate} not equally accurate")
     return 1 if failed or inaccurate else 0
+
+
+def is_lost(device: torch.device) -> bool:
+    """Whether an error on the device has spoilt the process: then every later call fails as well."""
+    try:
+        return device.type == "cuda" and float(torch.ones(2, device=device).sum()) != 2.0
+    except RuntimeError:
+        return True
 
 
 def write(path: Path | None, rows: list[Row]) -> None:

@@ -70,11 +70,12 @@ class Session:
         """Side by side, each with what is left of the limit; the logs one after the other."""
         end = min(limit, self.left()) + time.monotonic()
         self.scratch.mkdir(parents=True, exist_ok=True)
+        environment = {**self.environment, "OMP_NUM_THREADS": "2"}  # they share the cores
 
         def one(job: Job) -> Outcome:
             own = self.scratch / f"{job.name}.log"
             own.unlink(missing_ok=True)
-            return process.run(job.name, job.command, end - time.monotonic(), own, self.environment, self.folder)
+            return process.run(job.name, job.command, end - time.monotonic(), own, environment, self.folder)
 
         with ThreadPoolExecutor(at_once) as pool:
             outcomes = list(pool.map(one, jobs))

@@ -15,7 +15,7 @@ from bench.gpu.process import Outcome, last_line
 from bench.gpu.session import Job, Session
 
 # Seconds. The benchmarks have what is left.
-LIMITS = {"environment": 60, "build": 150, "programs": 150, "check": 60, "tests": 110, "sanitizers": 120}
+LIMITS = {"environment": 120, "build": 150, "programs": 150, "check": 60, "tests": 110, "sanitizers": 120}
 DRY_LIMITS = {"build": 900, "programs": 900}
 START_SECONDS = 12  # of a Python with torch, CUDA and cuSOLVER
 TOOLS = ("memcheck", "racecheck", "synccheck")
@@ -203,17 +203,27 @@ def benchmarks(session: Session) -> None:
     for family in FAMILIES:
         share = session.left() * weights[family] / sum(weights.values())
         del weights[family]
-        path = session.scratch / f"{family}.json"
-        path.unlink(missing_ok=True)
-        command = [PYTHON, "-m", "bench.gpu.run", family, "--json", str(path)]
-        command += ["--tiny"] if session.dry_run else ["--seconds", f"{max(share - START_SECONDS, 1.0):.0f}"]
-        outcome = session.run(f"bench {family}", command, share, "benchmarks.log", echo=True)
-        try:
-            session.add_rows(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            outcome.note += " no rows"
-        outcome.note = f"{outcome.note} {last_line(outcome.output)}".strip()
-        session.add(outcome)
+        end = session.left() - share
+        first: int | None = 0
+        while first is not None:
+            first = benchmark(session, family, first, session.left() - end)
+
+
+def benchmark(session: Session, family: str, first: int, seconds: float) -> int | None:
+    """The cases from `first` on; where one lost the device, that of the next, for which a new process is needed."""
+    path = session.scratch / f"{family}.json"
+    path.unlink(missing_ok=True)
+    command = [PYTHON, "-m", "bench.gpu.run", family, "--json", str(path), "--first", str(first)]
+    command += ["--tiny"] if session.dry_run else ["--seconds", f"{max(seconds - START_SECONDS, 1.0):.0f}"]
+    outcome = session.run(f"bench {family}", command, seconds, "benchmarks.log", echo=True)
+    try:
+        session.add_rows(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        outcome.note += " no rows"
+    outcome.note = f"{outcome.note} {last_line(outcome.output)}".strip()
+    session.add(outcome)
+    following = re.search(r"^lost the device; next is (\d+)$", outcome.output, re.MULTILINE)
+    return int(following.group(1)) if following else None
 
 
 STAGES: dict[str, Callable[[Session], None]] = {

@@ -16,7 +16,7 @@ from bench.gpu.case import Case, Goal, Way, measure
 from bench.gpu.families import FAMILIES
 from bench.gpu.process import Outcome
 from bench.gpu.session import Session
-from bench.gpu.timing import Difference, Prepared, compare
+from bench.gpu.timing import Difference, Function, Prepared, compare
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,58 +66,106 @@ def test_a_case_that_fails_is_a_row(monkeypatch, tmp_path):
     assert code == 1 and all("FAILED: RuntimeError: no luck" in row["note"] for row in rows)
 
 
+def test_a_lost_device_is_left_to_a_new_process(monkeypatch, tmp_path, capsys):
+    """The stage begins again with the next case; nothing is measured twice."""
+    right, calls = kronla.foreach_kron_apply, []
+
+    def fails_once(*lists):
+        calls.append(lists)
+        if len(calls) == 1:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return right(*lists)
+
+    monkeypatch.setattr(kronla, "foreach_kron_apply", fails_once)
+    monkeypatch.setattr(run, "is_lost", lambda device: True)
+    code, rows = tiny(monkeypatch, tmp_path, "apply")
+    assert code == 1 and [row["name"] for row in rows] == ["vit-s16"]
+    assert capsys.readouterr().out.endswith("lost the device; next is 1\n")
+    code, rows = tiny(monkeypatch, tmp_path, "apply", "--first", "1")
+    assert code == 0 and [row["name"] for row in rows] == ["gpt2", "3x4x4"]
+
+
+def test_the_stage_goes_on_behind_a_lost_device(monkeypatch, tmp_path):
+    begun = []
+
+    def pretended(session, name, command, limit, log, echo=False):
+        begun.append(command[command.index("--first") + 1])
+        lost = "lost the device; next is 2\n" if len(begun) == 1 else "2 rows\n"
+        return Outcome(name, "FAILED" if len(begun) == 1 else "ok", 1.0, output=lost)
+
+    monkeypatch.setattr(stages, "FAMILIES", {"apply": 1})
+    monkeypatch.setattr(Session, "scratch", tmp_path)
+    monkeypatch.setattr(Session, "run", pretended)
+    session = Session(tmp_path, 120, dry_run=True)
+    stages.benchmarks(session)
+    assert begun == ["0", "2"] and [outcome.status for outcome in session.outcomes] == ["FAILED", "ok"]
+
+
 def test_what_there_is_no_time_for_is_a_row(monkeypatch, tmp_path):
     code, rows = tiny(monkeypatch, tmp_path, "inverse_root", "--seconds", "0")
     assert code == 0 and len(rows) == 12
     assert all("out of time" in row["note"] and row["ratio"] is None for row in rows)
 
 
-def case_of(ways: dict[str, Way]) -> Case:
+def case_of(way: Function, ways: dict[str, Way]) -> Case:
     return Case(
         "family",
         "workload",
         lambda device: ([torch.ones(4, 4)],),
-        lambda xs: [xs[0] + 1],
+        way,
         {"others": Goal(ways, 2.0)},
         lambda given, results: float((results[0] - 2).abs().max()),
         lambda given: roofline.Work(64),
     )
 
 
-def slow(xs):
-    time.sleep(0.01)
-    return [xs[0] + 1]
+@pytest.fixture
+def takes(monkeypatch):
+    """takes(seconds) is a way of that duration, on a clock that stands still else."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def way_of(seconds: float, result=lambda x: x + 1):
+        def way(xs):
+            now[0] += seconds
+            return [result(xs[0])]
+
+        return way
+
+    return way_of
 
 
-def test_the_quickest_way_that_works_is_compared():
+def test_the_quickest_way_that_works_is_compared(takes):
     def broken(xs):
         raise ValueError("not today")
 
     ways = {
-        "slow": Way(slow),
-        "quick": Way(lambda xs: [xs[0] + 1]),
-        "absent": Way(slow, missing="not installed"),
+        "slow": Way(takes(0.5)),
+        "quick": Way(takes(0.1)),
+        "absent": Way(takes(0.01), missing="not installed"),
         "broken": Way(broken),
-        "useless": Way(lambda xs: [xs[0] * float("inf")]),
-        "a tenth": Way(slow, part=0.1),
+        "useless": Way(takes(0.01, lambda x: x * float("inf"))),
+        "a tenth": Way(takes(0.02), part=0.1),
     }
-    (row,) = measure(case_of(ways), torch.device("cpu"), 0.05)
-    assert row.way == "quick" and set(row.samples) == {"slow", "quick", "a tenth"}
-    assert row.samples["a tenth"] > 5 * row.samples["slow"]
+    (row,) = measure(case_of(takes(0.05), ways), torch.device("cpu"), 2.0)
+    assert row.way == "quick" and row.samples == pytest.approx({"slow": 0.5, "quick": 0.1, "a tenth": 0.2})
+    assert (row.kronla_seconds, row.baseline_seconds, row.ratio) == pytest.approx((0.05, 0.1, 2.0))
     for note in ("absent: not installed", "broken: ValueError: not today", "useless: its result is useless"):
         assert note in row.note
-    (row,) = measure(case_of({"absent": Way(slow, missing="not installed")}), torch.device("cpu"), 0.05)
-    assert row.ratio is None and row.kronla_seconds and row.note == "absent: not installed"
+    (row,) = measure(case_of(takes(0.05), {"absent": Way(takes(1), missing="not installed")}), torch.device("cpu"), 1.0)
+    assert row.ratio is None and row.note == "absent: not installed" and row.kronla_seconds == pytest.approx(0.05)
 
 
-def test_times_are_those_of_one_call():
+def test_times_are_those_of_one_call(takes):
     copies = [([torch.ones(2)],)] * 3
-    taken = Prepared(slow, copies).seconds()
-    assert 0.01 <= taken < 0.1
-    none = Prepared(lambda xs: xs, copies)
-    assert 0.004 < Difference(Prepared(slow, copies), none, 2).seconds() < 0.05
-    found = compare(none, Prepared(slow, copies), 0.2)
-    assert found.ratio > 10 and found.low <= found.ratio <= found.high and found.rounds >= 2
+    assert Prepared(takes(0.01), copies).seconds() == pytest.approx(0.01)
+    assert Prepared(takes(0.4), copies).calls == 1  # a long call: on one copy
+    assert Prepared(takes(0.01), copies, scale=5.0).seconds() == pytest.approx(0.05)
+    step = Difference(Prepared(takes(0.07), copies), Prepared(takes(0.01), copies), 3)
+    assert step.seconds() == pytest.approx(0.02)
+    found = compare(Prepared(takes(0.01), copies), Prepared(takes(0.03), copies), budget=0.6)
+    assert (found.ratio, found.low, found.high) == pytest.approx((3.0, 3.0, 3.0)) and found.rounds == 5
+    assert compare(Prepared(takes(0.01), copies), Prepared(takes(0.03), copies), budget=0).rounds == 2
 
 
 def test_floors():

@@ -19,6 +19,8 @@ inline void* device_allocate(size_t bytes) {
 inline void device_free(void* memory) { cudaFree(memory); }
 inline void to_device(void* target, const void* source, size_t bytes) {
   cuda::check(cudaMemcpy(target, source, bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
+  // The last of it may still be on its way, and a stream that does not wait for the default one would overtake it.
+  cuda::check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
 }
 inline void to_host(void* target, const void* source, size_t bytes) {
   cuda::check(cudaMemcpy(target, source, bytes, cudaMemcpyDeviceToHost), "cudaMemcpy");
