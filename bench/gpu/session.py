@@ -48,8 +48,9 @@ class Session:
     def left(self) -> float:
         return self.seconds - (time.monotonic() - self.started)
 
-    def ok(self, name: str) -> bool:
-        return any(outcome.name == name and outcome.status == "ok" for outcome in self.outcomes)
+    def failed(self, name: str) -> bool:
+        """It was tried, and is not ok: what it left behind may be old."""
+        return any(outcome.name == name and outcome.status != "ok" for outcome in self.outcomes)
 
     def add(self, outcome: Outcome) -> Outcome:
         with self.lock:
@@ -81,7 +82,7 @@ class Session:
             outcomes = list(pool.map(one, jobs))
         with (self.out / log).open("a", encoding="utf-8") as file:
             for outcome in outcomes:
-                text = outcome.output if outcome.status != "ok" else outcome.output[-2000:]
+                text = outcome.output if outcome.status != "ok" else outcome.output[-8000:]
                 file.write(f"==== {outcome.name}: {outcome.status}, {outcome.seconds:.1f} s {outcome.note}\n")
                 file.write(text[-60_000:] + "\n")
         return outcomes

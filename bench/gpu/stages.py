@@ -115,7 +115,7 @@ def built_programs(session: Session) -> list[Path]:
 def run_programs(session: Session) -> None:
     """Plainly, and then under compute-sanitizer."""
     found = built_programs(session)
-    if not found or not session.has_gpu or not session.ok("programs"):
+    if not found or not session.has_gpu or session.failed("programs"):
         reason = "no GPU" if not session.has_gpu else "the programs were not built"
         for name in ("C++ tests", *TOOLS):
             session.add(Outcome(name, "not run", note=reason))
@@ -153,7 +153,7 @@ def check(session: Session) -> None:
         return
     device = "cuda" if session.has_gpu else "cpu"
     command = [PYTHON, "-m", "kronla", "check", "--device", device]
-    outcome = session.run("check", command, LIMITS["check"], "tests.log")
+    (outcome,) = session.run_all([Job("check", command)], LIMITS["check"], "tests.log", at_once=1)
     outcome.note = f"on {device}: {len(re.findall(r' ok ', outcome.output))} ok, {last_failures(outcome.output)}"
     session.add(outcome)
 
@@ -168,7 +168,8 @@ def tests(session: Session) -> None:
     pytest = [PYTHON, "-m", "pytest", "-k", "cuda", "-p", "no:cacheprovider", "--tb=short", "--maxfail=40"]
     files = sorted(path.name for path in (machine.ROOT / "tests" / "ops").glob("test_*.py"))
     if session.dry_run and not session.has_gpu:
-        outcome = session.run("tests", [*pytest, "--collect-only", "tests/ops"], LIMITS["tests"], "tests.log")
+        command = [*pytest, "--collect-only", "tests/ops"]
+        (outcome,) = session.run_all([Job("tests", command)], LIMITS["tests"], "tests.log", at_once=1)
         outcome.note = f"collected only: {last_line(outcome.output)}"
         session.add(outcome)
         return
