@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
 import kronla
-from bench.gpu import process, report, roofline, run, stages
+from bench.gpu import machine, process, report, roofline, run, stages
 from bench.gpu.case import Case, Goal, Way, measure
 from bench.gpu.families import FAMILIES
 from bench.gpu.process import Outcome
@@ -215,6 +216,26 @@ def test_a_command_beyond_its_limit_ends_with_all_that_it_started(tmp_path, monk
             return
         time.sleep(0.1)
     raise AssertionError("the child is still running")
+
+
+def test_packages_from_wheels(tmp_path, monkeypatch):
+    """They are found by every command, before what is installed; without any nothing changes."""
+    wheels, site = tmp_path / "wheels", tmp_path / "site"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "brought-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("brought/__init__.py", "answer = 42")
+    monkeypatch.delenv("WHEELS", raising=False)
+    assert machine.unpacked_wheels(site) == ""
+    monkeypatch.setenv("WHEELS", str(wheels))
+    environment = machine.environment("9.0", machine.unpacked_wheels(site), 4)
+    program = [sys.executable, "-c", "import brought; print(brought.answer)"]
+    outcome = process.run("stage", program, 60, tmp_path / "log", environment, tmp_path)
+    assert outcome.output == "42\n"
+    assert (environment["KRONLA_CUDA"], environment["TORCH_CUDA_ARCH_LIST"], environment["MAX_JOBS"]) == (
+        "1",
+        "9.0",
+        "4",
+    )
 
 
 def test_summaries_are_added_up():
