@@ -6,8 +6,8 @@ PYTHON ?= python3
 TORCH_SPEC ?= torch==2.13.0
 # And which one `make cuda-build` installs: its wheels on PyPI are of CUDA 13.0, as nvcc must be.
 CUDA_TORCH_SPEC ?= torch==2.11.0
-# For which GPU `make cuda-tests` compiles.
-CUDA_ARCH ?= -gencode=arch=compute_90,code=sm_90
+# For which GPU `make cuda-tests` compiles: its compute capability without the dot.
+CUDA_ARCH ?= 90
 # Passed to the build: auto, 0 or 1.
 KRONLA_CUDA ?= auto
 # More arguments for pytest, for example: make test ARGS="-k factors -x"
@@ -34,7 +34,7 @@ FORMATTED := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu
 
 .PHONY: help
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "Variables: PYTHON=$(PYTHON) TORCH_SPEC=$(TORCH_SPEC) KRONLA_CUDA=$(KRONLA_CUDA) ARGS=$(ARGS)"
 
 # ---- set-up: a stamp for each step that is done ----
@@ -91,6 +91,10 @@ test: $(STAMPS)/built $(STAMPS)/extra-test $(STAMPS)/extra-demo ## Run the Pytho
 bench: $(STAMPS)/built $(STAMPS)/extra-bench ## Print one table of ratios to torch (QUICK=1: fewer workloads)
 	@$(PY) -m bench.report $(if $(QUICK),--quick) $(ARGS)
 
+.PHONY: bench-gpu
+bench-gpu: ## Build, test, sanitize and measure on a machine with a GPU (ARGS=--dry-run: what can be done without)
+	@PYTHON=$(PYTHON) bench/gpu.sh $(ARGS)
+
 # ---- checking ----
 
 .PHONY: lint
@@ -140,12 +144,13 @@ emulated: $(STAMPS)/extra-dev $(STAMPS)/extra-test ## Run the Python tests on th
 cuda-check: ## Compile every .cu with nvcc for sm_80, sm_90 and sm_100; registers, shared memory and spills of each kernel
 	@$(PYTHON) tests/csrc/cuda/check_resources.py $(ARGS)
 
+.PHONY: cuda-bindings
+cuda-bindings: $(STAMPS)/built ## Check the CUDA bindings against the headers of this torch, with or without CUDA; needs the toolkit
+	@$(PY) tests/csrc/cuda/check_bindings.py
+
 .PHONY: cuda-tests
 cuda-tests: ## Build the C++ tests of the CUDA kernels with nvcc, to be run where there is a GPU, into build/cuda-tests
-	@mkdir -p build/cuda-tests
-	@for test in $(basename $(notdir $(wildcard tests/csrc/cuda/test_*.cu))); do \
-	  nvcc -std=c++17 -O2 -lineinfo $(CUDA_ARCH) -Icsrc -Itests/csrc -o build/cuda-tests/$$test tests/csrc/cuda/$$test.cu \
-	    $(shell find csrc/kernels/cuda -name '*.cu') || exit 1; echo "build/cuda-tests/$$test"; done
+	@$(PYTHON) tests/csrc/cuda/programs.py --architecture $(CUDA_ARCH) $(ARGS)
 
 .PHONY: cuda-build
 cuda-build: ## Build with CUDA in a copy with an environment of its own, and say what was built; needs nvcc, no GPU

@@ -164,12 +164,14 @@ def cpu_extension(cpp_extension, pybind11, openblas):
 def cuda_extension(cpp_extension, pybind11):
     # Without a device to ask, torch would compile for every architecture it knows.
     os.environ.setdefault("TORCH_CUDA_ARCH_LIST", CUDA_ARCHITECTURES)
+    architectures = "_".join(re.split(r"[;\s]+", os.environ["TORCH_CUDA_ARCH_LIST"].strip()))  # no quotes for a shell
+    flags = [*CXX_FLAGS, "-DUSE_CUDA", f"-DKRONLA_CUDA_ARCHITECTURES={architectures}"]
     return cpp_extension.CUDAExtension(
         "kronla._cuda",
         find(CUDA_SOURCES),
         depends=find(HEADERS),
         include_dirs=[str(ROOT / "csrc"), pybind11.get_include()],
-        extra_compile_args={"cxx": [*CXX_FLAGS, "-DUSE_CUDA"], "nvcc": [*NVCC_FLAGS, "-DUSE_CUDA"]},
+        extra_compile_args={"cxx": flags, "nvcc": [*NVCC_FLAGS, "-DUSE_CUDA"]},
     )
 
 

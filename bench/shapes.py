@@ -52,13 +52,17 @@ def factor_shapes(workload: str) -> list[tuple[int, ...]]:
     return gradient_shapes(workload)
 
 
-def gradient(shape: tuple[int, ...], seed: int) -> Tensor:
+def gradient(shape: tuple[int, ...], seed: int, device: torch.device | str = "cpu") -> Tensor:
     """H₁ diag(i^-½) Z diag(j^-½) H₂ with Gaussian Z and reflections H: spectra that decay, in a dense basis."""
     *batch, m, n = shape
-    generator = torch.Generator().manual_seed(seed)
-    rows, columns = (torch.arange(1, size + 1) ** -0.5 for size in (m, n))
-    G = rows[:, None] * torch.randn(*shape, generator=generator) * columns
-    u, v = (torch.nn.functional.normalize(torch.randn(*batch, size, 1, generator=generator), dim=-2) for size in (m, n))
+    generator = torch.Generator(device).manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, device=device)
+
+    rows, columns = (torch.arange(1, size + 1, device=device) ** -0.5 for size in (m, n))
+    G = rows[:, None] * normal(*batch, m, n) * columns
+    u, v = (torch.nn.functional.normalize(normal(*batch, size, 1), dim=-2) for size in (m, n))
     G = G - 2 * u @ (u.mT @ G)
     return G - 2 * (G @ v) @ v.mT
 
@@ -70,7 +74,15 @@ def gradients(workload: str, dtype: torch.dtype = torch.float32) -> list[Tensor]
 
 def factors(workload: str, dtype: torch.dtype = torch.float32, damping: float = 1e-4) -> list[Tensor]:
     """Symmetric factors GGᵀ/n, G of decaying spectra, with ``damping``·mean eigenvalue on the diagonal."""
-    return [_factor(shape, seed, damping).to(dtype) for seed, shape in enumerate(factor_shapes(workload))]
+    return [factor(shape, seed, damping).to(dtype) for seed, shape in enumerate(factor_shapes(workload))]
+
+
+def factor(shape: tuple[int, ...], seed: int, damping: float = 1e-4, device: torch.device | str = "cpu") -> Tensor:
+    """One of :func:`factors`, float32."""
+    G = gradient(shape, seed, device)
+    A = G @ G.mT / shape[-1]
+    mean = A.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+    return _symmetrized(A + damping * mean * torch.eye(shape[-1], device=device))
 
 
 def drifted_bases(workload: str, beta: float = 0.95, steps: int = 10) -> tuple[list[Tensor], list[Tensor]]:
@@ -92,13 +104,6 @@ def _uniform_size(workload: str) -> int:
     if not n.isdigit() or int(n) not in UNIFORM:
         raise ValueError(f"workload is {workload!r}; it must be one of {', '.join(WORKLOADS)}")
     return int(n)
-
-
-def _factor(shape: tuple[int, ...], seed: int, damping: float) -> Tensor:
-    G = gradient(shape, seed)
-    A = G @ G.mT / shape[-1]
-    mean = A.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
-    return _symmetrized(A + damping * mean * torch.eye(shape[-1]))
 
 
 def _symmetrized(A: Tensor) -> Tensor:

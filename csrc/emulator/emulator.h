@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "emulator/graph.h"
 #include "emulator/sanitizers.h"
 #include "emulator/scheduler.h"
 #include "emulator/tensor_cores.h"

@@ -56,6 +56,8 @@ def verdicts(names: list[str], setting: Setting) -> Iterator[tuple[str, Verdict]
     """The verdict on each op; an exception is a failure, not an end."""
     for name in names:
         try:
-            yield name, Verdict.of(CHECKS[name](getattr(kronla, name), setting))
+            setting.missing.clear()
+            compared = list(CHECKS[name](getattr(kronla, name), setting))
+            yield name, Verdict.of(compared, sorted(setting.missing))
         except Exception as error:
             yield name, Verdict(float("nan"), 0.0, f"{type(error).__name__}: {error}")

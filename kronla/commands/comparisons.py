@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,17 @@ class Setting:
 
     device: torch.device
     dtype: torch.dtype
+    missing: set[str] = field(default_factory=set)  # what the running check found that the device cannot do
+
+    def attempt(self, op: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """The op's result; None where this device has no kernel for it, which the verdict tells. The CPU has all."""
+        try:
+            return op(*args, **options)
+        except NotImplementedError as error:
+            if self.device.type == "cpu":
+                raise
+            self.missing.add(str(error))
+            return None
 
     @property
     def rounding(self) -> float:
@@ -49,14 +61,17 @@ class Verdict:
     error: float
     tolerance: float
     problem: str = ""
+    missing: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, comparisons: Iterable[Comparison]) -> Verdict:
+    def of(cls, comparisons: Iterable[Comparison], missing: Collection[str] = ()) -> Verdict:
         compared = list(comparisons)
-        if not compared:
+        if not compared and not missing:
             return cls(float("nan"), 0.0, "nothing was compared")
+        if not compared:
+            return cls(0.0, 0.0, missing=tuple(missing))
         worst = max(compared, key=lambda c: float("inf") if c.error != c.error else c.error / max(c.tolerance, 1e-300))
-        return cls(worst.error, worst.tolerance)
+        return cls(worst.error, worst.tolerance, missing=tuple(missing))
 
     @property
     def passed(self) -> bool:
@@ -64,7 +79,8 @@ class Verdict:
 
     def __str__(self) -> str:
         figures = self.problem or f"{self.error:.1e} (allowed {self.tolerance:.1e})"
-        return f"{'ok' if self.passed else 'FAILED':<7} {figures}"
+        without = "".join(f"\n{'':16} not there: {sentence}" for sentence in self.missing)
+        return f"{'ok' if self.passed else 'FAILED':<7} {figures}{without}"
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:

@@ -4,8 +4,10 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 from importlib import metadata
+from typing import Any
 
 import torch
 
@@ -63,8 +65,31 @@ def _native_facts() -> dict[str, str]:
         "instruction set": f"{build['isa']}",
         "compiler": f"{build['compiler']}",
         "torch ABI": f"{build['torch_target']} and later",
-        "CUDA kernels": "yes" if build["cuda"] else "no: built for CPU only",
+        "CUDA kernels": _cuda_facts(build) if build["cuda"] else "no: built for CPU only",
     }
+
+
+def _cuda_facts(build: dict[str, Any]) -> str:
+    """For which architectures, by which toolkit, and whether a device here is one of them."""
+    architectures = build["cuda_architectures"].split("_")
+    says = f"yes: for compute capability {', '.join(architectures)}, compiled with CUDA {build['cuda_compiled']}"
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_capability(index)
+        if not any(runs_on(name, device) for name in architectures):
+            wanted = f"{device[0]}.{device[1]}"
+            says += f"; NOT for cuda:{index}, which has {wanted}: build with TORCH_CUDA_ARCH_LIST={wanted}"
+    return says
+
+
+def runs_on(architecture: str, device: tuple[int, int]) -> bool:
+    """Machine code of x.y runs on x.z with z ≥ y, of x.ya on x.y alone; PTX is compiled on anything later."""
+    parts = re.fullmatch(r"(\d+)\.(\d+)(a?)f?(\+PTX)?", architecture)
+    if parts is None:
+        return True  # a name such as Hopper, which torch knows
+    major, minor = int(parts[1]), int(parts[2])
+    if parts[3]:
+        return (major, minor) == device
+    return (major == device[0] and minor <= device[1]) or (bool(parts[4]) and (major, minor) <= device)
 
 
 def _version(package: str) -> str:

@@ -65,6 +65,40 @@ def test_comparing_nothing_is_a_failure():
     assert not comparisons.Verdict.of([]).passed
 
 
+def test_what_a_device_has_no_kernel_for_is_told_and_no_failure():
+    """The CPU has everything; elsewhere the rest of the check goes on."""
+
+    def absent(A):
+        raise NotImplementedError("A must have at most 64 rows on CUDA")
+
+    setting = comparisons.Setting(torch.device("cuda"), torch.float32)
+    assert setting.attempt(absent, 1) is None
+    assert setting.attempt(len, "four") == 4
+    verdict = comparisons.Verdict.of([], sorted(setting.missing))
+    assert verdict.passed and "not there: A must have at most 64 rows" in str(verdict)
+    assert not comparisons.Verdict.of([comparisons.Comparison(2.0, 1.0)], setting.missing).passed
+    with pytest.raises(NotImplementedError):
+        comparisons.Setting(torch.device("cpu"), torch.float32).attempt(absent, 1)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "device", "runs"),
+    [
+        ("9.0", (9, 0), True),
+        ("8.0", (8, 9), True),
+        ("8.9", (8, 0), False),
+        ("8.0", (9, 0), False),
+        ("8.0+PTX", (9, 0), True),
+        ("9.0+PTX", (8, 0), False),
+        ("9.0a", (9, 0), True),
+        ("10.0a", (10, 3), False),
+        ("Hopper", (9, 0), True),
+    ],
+)
+def test_which_devices_an_architecture_runs_on(architecture, device, runs):
+    assert info.runs_on(architecture, device) == runs
+
+
 def test_an_unknown_op_is_told(capsys):
     assert main(["check", "no_such_op"]) == 2
     assert "No check is called no_such_op" in capsys.readouterr().out

@@ -24,7 +24,7 @@ def turned(A, angle, seed=0):
     n = A.shape[-1]
     Q = torch.linalg.eigh(A.double())[1].flip(-1)
     Z = torch.randn(A.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return Q @ torch.linalg.matrix_exp(angle / max(2 * n, 1) ** 0.5 * (Z - Z.mT))
+    return Q @ torch.linalg.matrix_exp(angle / max(2 * n, 1) ** 0.5 * (Z - Z.mT)).to(Q.device)
 
 
 def drifted(kind, n=64, beta=0.95, steps=3, dtype=torch.float32, device="cpu", **options):

@@ -4,6 +4,10 @@
 
 #include <string>
 
+// By setup.py: compute capabilities, an underscore between two.
+#define KRONLA_TEXT_OF(x) #x
+#define KRONLA_TEXT(x) KRONLA_TEXT_OF(x)
+
 namespace {
 
 std::string version(int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); }
@@ -11,6 +15,7 @@ std::string version(int number) { return std::to_string(number / 1000) + "." + s
 pybind11::dict build_info() {
   pybind11::dict info;
   info["cuda_compiled"] = version(CUDART_VERSION);  // the toolkit that compiled it
+  info["cuda_architectures"] = KRONLA_TEXT(KRONLA_CUDA_ARCHITECTURES);
   int runtime = 0;
   if (cudaRuntimeGetVersion(&runtime) == cudaSuccess) info["cuda_runtime"] = version(runtime);
   return info;

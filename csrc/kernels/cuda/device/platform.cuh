@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <type_traits>
 
 #if defined(__CUDACC__)
@@ -68,7 +69,9 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, int thre
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes, void*,
             const Arguments&... arguments) {
-  emulator::run(name, grid, dim3(threads), shared_bytes, [&] { kernel(arguments...); });
+  emulator::Graph::submit([=, values = std::tuple<std::decay_t<Parameters>...>(arguments...)] {
+    emulator::run(name, grid, dim3(threads), shared_bytes, [&] { std::apply(kernel, values); });
+  });
 }
 
 #endif
