@@ -30,19 +30,23 @@ class FullMatrixAdam:
         self.momentum = torch.zeros(shape, dtype=torch.float64)
         self.covariance = torch.zeros(size, size, dtype=torch.float64)
 
-    def update(self, G: Tensor) -> Tensor:
-        """Take in one gradient and return u in its shape: the step that is multiplied by −lr."""
+    def add(self, G: Tensor) -> None:
+        """Take in one gradient."""
         beta1, beta2 = self.betas
         g = G.detach().double()
         self.steps += 1
         self.momentum.lerp_(g, 1 - beta1)
         self.covariance.mul_(beta2).addr_(g.flatten(), g.flatten(), alpha=1 - beta2)
+
+    def direction(self) -> Tensor:
+        """u after the gradients so far, of the parameter's shape: the step that is multiplied by −lr."""
+        beta1, beta2 = self.betas
         basis = kronla.eigh(self.covariance / (1 - beta2**self.steps))
         values = basis.eigenvalues
         noise = len(values) * torch.finfo(values.dtype).eps * values.max().clamp_min(0)
         scale = torch.where(values > noise, 1 / (values.clamp_min(0).sqrt() + self.eps), 0.0)
         m = (self.momentum / (1 - beta1**self.steps)).flatten()
-        return (basis.Q @ (scale * (basis.Q.mT @ m))).reshape(g.shape)
+        return (basis.Q @ (scale * (basis.Q.mT @ m))).reshape(self.momentum.shape)
 
 
 def update_norm(update: Tensor, reference: Tensor) -> float:

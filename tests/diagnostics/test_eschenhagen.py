@@ -143,9 +143,12 @@ def test_full_matrix_adam_is_adam_where_gradients_are_diagonal():
         G[t % 2, t % 3] = torch.randn((), dtype=f64)
         M, V = 0.9 * M + 0.1 * G, 0.99 * V + 0.01 * G**2
         adam = (M / (1 - 0.9**t)) / ((V / (1 - 0.99**t)).sqrt() + 1e-6)
-        torch.testing.assert_close(full.update(G), adam, rtol=1e-8, atol=1e-10)
+        full.add(G)
+        torch.testing.assert_close(full.direction(), adam, rtol=1e-8, atol=1e-10)
     G = torch.randn(2, 3, dtype=f64)
-    torch.testing.assert_close(d.FullMatrixAdam((2, 3), eps=0.0).update(G), G / G.norm())
+    first = d.FullMatrixAdam((2, 3), eps=0.0)
+    first.add(G)
+    torch.testing.assert_close(first.direction(), G / G.norm())
 
 
 def test_update_norm_and_angle():
