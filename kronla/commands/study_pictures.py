@@ -50,7 +50,12 @@ def figure(path: Path, rows: int, columns: int, size: tuple[float, float], title
             if axis.get_legend() is None
         }
         if handles:
-            made.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 5))
+            made.legend(
+                handles.values(),
+                handles.keys(),
+                loc="outside lower center",
+                ncols=max(1, min(len(handles), int(size[0] / 2.6))),
+            )
         made.savefig(path, dpi=110)
         plt.close(made)
 

@@ -96,7 +96,7 @@ def _figure_3(part: Results, path: Path) -> Path:
         for axis, (key, label) in zip(axes[0], places, strict=True):
             for name, run in part["runs"].items():
                 axis.plot(run[key], run["losses"], label=name, **_WAYS[name])
-            axis.set(xlabel=label, yscale="log")
+            axis.set(xlabel=label)
         axes[0][2].set_xscale("log")
         axes[0][0].set_ylabel("training loss")
     return path
@@ -132,7 +132,7 @@ def _figure_5(part: Results, path: Path) -> Path:
         for axis in axes[0]:
             axis.axvline(part["switch"], color=GREY, linewidth=1, linestyle=":")
             axis.set_xlabel("steps")
-        axes[0][0].set(ylabel="training loss", yscale="log")
+        axes[0][0].set_ylabel("training loss")
         axes[0][1].set_ylabel("bases refreshed so far")
     return path
 
@@ -147,6 +147,8 @@ def _yardstick(part: Results, path: Path) -> Path:
                 values = [point["updates"][name][column] for point in part["points"]]
                 axes[0][column].plot(steps, values, label=name, **style)
         axes[0][0].axhline(1, color=BLACK, linewidth=1)
+        for axis in axes[0]:
+            axis.axvline(rows * columns, color=GREY, linewidth=1, linestyle=":")
         axes[0][0].set(ylabel="length / full-matrix Adam's", yscale="log", xlabel="steps")
         axes[0][1].set(ylabel="angle to full-matrix Adam's, degrees", xlabel="steps")
     return path

@@ -15,7 +15,8 @@ class FullMatrixAdam:
         u = (\hat C^{1/2} + \varepsilon I)^{-1}\, \hat m, \quad g = \mathrm{vec}(G)
 
     with ``m̂ = m/(1−β₁ᵗ)`` and ``Ĉ = C/(1−β₂ᵗ)``, the starts at zero taken out. Directions in which Ĉ is zero but for
-    rounding take no part: no gradient has gone there. (Eschenhagen et al. 2025, Purifying Shampoo, section 2.)
+    rounding take no part: no gradient has gone there, so that u is short before the gradients span the space.
+    (Eschenhagen et al. 2025, Purifying Shampoo, section 2.)
 
     Args:
         shape: of the parameter; C has numel² elements, in float64.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from kronla.diagnostics.approximations import Kronecker
 from kronla.diagnostics.curvature import Curvature, identities
 from kronla.diagnostics.methods import optimal_kronecker
 
@@ -31,7 +32,7 @@ class IdentityRatios:
         return 1.0 - self.kronecker**2
 
 
-def identity_ratios(H: Curvature, steps: int | None = None) -> IdentityRatios:
+def identity_ratios(H: Curvature, best: Kronecker | None = None) -> IdentityRatios:
     r"""The ratios of Figure 2, with no singular value but the first.
 
     ``Σσᵢ² = ‖H‖_F²``, and ``Ĥ(I) = Σ σᵢ αᵢ U_i`` has the norm ``√Σαᵢ²σᵢ²`` and the part ``α₁σ₁`` along U₁. So left
@@ -39,9 +40,10 @@ def identity_ratios(H: Curvature, steps: int | None = None) -> IdentityRatios:
 
     Args:
         H: the curvature.
-        steps: power steps towards the first pair; None to convergence.
+        best: its optimal Kronecker product, where it is known; None finds it, to convergence.
     """
-    best = optimal_kronecker(H, steps)
+    if best is None:
+        best = optimal_kronecker(H, None)
     sigma = best.norm()
     left, right = H.power_step(*identities(H))
     return IdentityRatios(

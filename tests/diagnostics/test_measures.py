@@ -43,13 +43,15 @@ def test_the_standard_error_is_that_of_many_estimates():
     assert 0.7 * spread < said < 1.5 * spread
 
 
-def test_an_exact_approximation_has_cosine_one_from_any_probes():
+def test_an_exact_approximation_is_known_to_second_order():
+    """For H = S the estimate is 1 − ½(x − 1)² with x = ‖H‖ by probes over ‖H‖: far sharper than x itself."""
     product = d.Kronecker(torch.eye(2, dtype=torch.float64), torch.diag(torch.tensor([3.0, 1.0, 2.0]).double()))
     H = d.Dense(product.dense(), 2, 3)
-    found = d.estimate_cosine(d.probe(H, 3, torch.Generator().manual_seed(0)), product)
-    # ‖H‖ comes from the probes, so that the estimate is not exactly one.
-    assert abs(found.value - 1) < 3 * found.standard_error
-    assert d.estimate_relative_error(d.probe(H, 3), product).value == 0
+    products = d.probe(H, 3, torch.Generator().manual_seed(0))
+    x = d.estimate_norm(products).value / H.norm()
+    assert abs(x - 1) > 0.01
+    assert d.estimate_cosine(products, product).value == pytest.approx(1 - (x - 1) ** 2 / 2, abs=1e-12)
+    assert d.estimate_relative_error(products, product).value == 0
 
 
 def test_adagrads_matrix_needs_one_accumulator_a_probe():

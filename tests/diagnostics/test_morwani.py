@@ -42,7 +42,7 @@ def test_shampoo_squared_is_exact_for_two_classes(step, logits):
     assert d.relative_error(d.Dense(expected, logits, 784), d.shampoo_squared(H)) < 1e-12
     assert d.cosine(H, d.shampoo_squared(H)) == pytest.approx(1, abs=1e-12)
     assert d.cosine(H, d.shampoo(H)) < 0.9
-    assert abs(d.identity_ratios(H, 3).energy_beyond) < 1e-12
+    assert abs(d.identity_ratios(H, d.optimal_kronecker(H, 3)).energy_beyond) < 1e-12
 
 
 def softmax_gram(model, x, m):
