@@ -189,7 +189,7 @@ def second_moment(G: Tensor) -> SecondMoment:
     r"""The second moment of stored gradients ``[N, m, n]``.
 
     Of the gradients of N training steps it is AdaGrad's matrix over N: ``H_Ada = Σ_t vec(G_t)vec(G_t)ᵀ`` (Morwani et
-    al. 2024, section 2).
+    al. 2024).
     """
     return SecondMoment(lambda: [G], len(G), (G.shape[-2], G.shape[-1]), G.device)
 
@@ -200,7 +200,7 @@ def gauss_newton(layer: Layer, inputs: Tensor) -> SecondMoment:
     .. math:: H_{GN} = \frac1N \sum_x J_x^T\, \nabla^2_f \ell(x)\, J_x
         = \mathbb E_x \mathbb E_{y \sim p(\cdot|x)}\, \mathrm{vec}(G_{x,y})\,\mathrm{vec}(G_{x,y})^T
 
-    (Morwani et al. 2024, section 2). Labels are not drawn but summed over, through the roots of ``∇²_f ℓ``: C gradients
+    (Morwani et al. 2024). Labels are not drawn but summed over, through the roots of ``∇²_f ℓ``: C gradients
     an example.
 
     Args:

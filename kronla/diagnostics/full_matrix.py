@@ -16,7 +16,7 @@ class FullMatrixAdam:
 
     with ``m̂ = m/(1−β₁ᵗ)`` and ``Ĉ = C/(1−β₂ᵗ)``, the starts at zero taken out. Directions in which Ĉ is zero but for
     rounding take no part: no gradient has gone there, so that u is short before the gradients span the space.
-    (Eschenhagen et al. 2025, Purifying Shampoo, section 2.)
+    (Eschenhagen et al. 2025, Purifying Shampoo.)
 
     Args:
         shape: of the parameter; C has numel² elements, in float64.

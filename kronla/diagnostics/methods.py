@@ -85,8 +85,8 @@ def kfac(layer: Layer, inputs: Tensor, *, mode: str = "expand") -> Kronecker:
         expand   S = E_x Σ_t E_y[b_t b_tᵀ] ⊗ (1/T) E_x Σ_t a_t a_tᵀ
         reduce   S = E_x E_y[b̄ b̄ᵀ] ⊗ E_x[ā āᵀ],   b̄ = Σ_t b_t,  ā = (1/T) Σ_t a_t
 
-    (Eschenhagen et al. 2023, Kronecker-Factored Approximate Curvature for Modern Neural Network Architectures,
-    section 3; Martens and Grosse 2015 for T = 1, where both are the same.) Labels are summed over, not drawn.
+    (Eschenhagen et al. 2023, Kronecker-Factored Approximate Curvature for Modern Neural Network Architectures; Martens
+    and Grosse 2015 for T = 1, where both are the same.) Labels are summed over, not drawn.
 
     Args:
         layer: the weight of a Linear or a Conv2d.
@@ -141,7 +141,7 @@ def kronecker_sum(
     .. math:: S = \sum_{i \le r} \sigma_i\, U_i \otimes V_i, \qquad \hat H = \sum_i \sigma_i\,
         \mathrm{vec}(U_i)\mathrm{vec}(V_i)^T
 
-    (Van Loan and Pitsianis 1993, section 3.) The first term is PSD where H is, the later ones are not; some are skew.
+    (Van Loan and Pitsianis 1993.) The first term is PSD where H is, the later ones are not; some are skew.
 
     Args:
         H: the curvature.
