@@ -83,7 +83,7 @@ demo: $(STAMPS)/built $(STAMPS)/extra-demo ## Train on real data with three opti
 
 .PHONY: test
 test: $(STAMPS)/built $(STAMPS)/extra-test $(STAMPS)/extra-demo ## Run the Python tests and the doctests
-	@$(PY) -m pytest tests kronla/ops kronla/optim --doctest-modules $(ARGS)
+	@$(PY) -m pytest tests kronla/ops kronla/optim kronla/diagnostics --doctest-modules $(ARGS)
 
 # ---- measuring ----
 
@@ -161,5 +161,5 @@ cuda-build: ## Build with CUDA in a copy with an environment of its own, and say
 
 .PHONY: clean
 clean: ## Remove everything that was made, .venv included
-	@rm -rf $(VENV) build dist demo_out *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks kronla/*.so
+	@rm -rf $(VENV) build dist demo_out study_out *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks kronla/*.so
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ COMMANDS = {
     "check": "verify every op on every available device against the float64 references",
     "demo": "train on real data with three optimizers and compare with torch.linalg",
     "bench": "run the benchmarks against torch (from a checkout)",
+    "study": "draw the figures of two papers on Kronecker preconditioners, from trainings here",
 }
 
 

@@ -38,6 +38,7 @@ FORBIDDEN = [
     ("ops", ["kronla.optim", "kronla.diagnostics", "kronla.testing", "kronla.commands", "kronla.__main__"]),
     ("optim", ["kronla._native", "kronla._C", "kronla.diagnostics", "kronla.testing", "kronla.commands"]),
     ("testing", ["kronla._native", "kronla._C", "kronla.optim", "kronla.diagnostics", "kronla.commands"]),
+    ("diagnostics", ["kronla._native", "kronla._C", "kronla.optim", "kronla.testing", "kronla.commands"]),
 ]
 
 
@@ -50,6 +51,15 @@ def test_rooms_import_only_what_lies_below(room, targets):
         if any(reaches(module, target) for target in targets)
     }
     assert not wrong
+
+
+def test_only_commands_import_diagnostics():
+    readers = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in PACKAGE.rglob("*.py")
+        if any(reaches(module, "kronla.diagnostics") for module in imports(path))
+    }
+    assert readers <= {"diagnostics", "commands"}
 
 
 def test_only_native_loads_the_extension():

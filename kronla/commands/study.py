@@ -1,0 +1,60 @@
+"""``python -m kronla study``: two papers' figures on Kronecker preconditioners, from trainings on this machine."""
+
+import argparse
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+_PACKAGES = ("rich", "matplotlib", "mlxtend")
+STUDIES = {
+    "kronecker": "Morwani et al. 2024, A New Perspective on Shampoo's Preconditioner (arXiv 2406.17748)",
+    "staleness": "Eschenhagen et al. 2025, Purifying Shampoo (arXiv 2506.03595)",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The studies' options."""
+    told = "; ".join(f"{name}: {paper}" for name, paper in STUDIES.items())
+    parser.add_argument("study", help=told)
+    parser.add_argument("--out", type=Path, default=Path("study_out"), help="folder of JSON and pictures (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="smaller and shorter: about 2 minutes on two cores")
+    parser.add_argument("--steps", help="length of each training, in the place of the setting's own")
+    parser.add_argument(
+        "--part", action="append", metavar="NAME", help="only this part and its pictures; may be repeated"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, measure, draw. 0 where all went well, 2 where a package is missing or an option is wrong."""
+    wrong = _wrong(args)
+    if wrong is not None:
+        print(wrong, file=sys.stderr)
+        return 2
+    from kronla.commands.study_parts import run_parts
+
+    study = import_module(f"kronla.commands.study_{args.study}")
+    settings = study.QUICK if args.quick else study.FULL
+    parts = study.parts(settings if args.steps is None else study.shortened(settings, int(args.steps)))
+    unknown = sorted(set(args.part or []) - {part.name for part in parts})
+    if unknown:
+        names = ", ".join(part.name for part in parts)
+        print(f"--part must be one of {names}, but is {', '.join(unknown)}.", file=sys.stderr)
+        return 2
+    chosen = [part for part in parts if not args.part or part.name in args.part]
+    run_parts(args.study, chosen, args.out / args.study, study.draw)
+    return 0
+
+
+def _wrong(args: argparse.Namespace) -> str | None:
+    """What is wrong with the arguments, in one sentence."""
+    if args.study not in STUDIES:
+        return f"The study must be one of {', '.join(STUDIES)}, but is {args.study!r}."
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        return f'The studies need {", ".join(missing)}: pip install "kronla[demo]"'
+    if args.steps is not None and not (args.steps.isdecimal() and int(args.steps) >= 4):
+        return f"--steps must be a whole number ≥ 4, but is {args.steps}."
+    if args.out.exists() and not args.out.is_dir():
+        return f"--out must be a folder, but {args.out} is a file."
+    return None

@@ -1,0 +1,154 @@
+"""The pictures of the study of Eschenhagen et al. 2025, in the manner of the paper's Figures 1 to 5."""
+
+from pathlib import Path
+from typing import Any
+
+from kronla.commands.study_parts import Results
+from kronla.commands.study_pictures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, YELLOW, figure
+
+_PANELS = {"figure1-fresh": "no grafting", "figure1-stale": "no grafting", "figure1-grafted": "grafted from Adam"}
+_COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
+_VARIANTS = {"Shampoo": ORANGE, "Shampoo, grafted": GREEN, "EShampoo": BLUE, "SOAP": PURPLE}
+_WAYS: dict[str, Any] = {
+    "eigh, every step": {"color": BLACK},
+    "eigh, every 10": {"color": GREY},
+    "eigh, τ = 0.1": {"color": ORANGE},
+    "QR, τ = 0.1, I = 1": {"color": SKY, "linestyle": "--"},
+    "QR, τ = 0.1, I = 10": {"color": BLUE},
+    "QR, τ = 0.01, I = 10": {"color": GREEN},
+    "rotation, τ = 0.1, I = 1": {"color": PURPLE, "linestyle": "--"},
+}
+_KINDS = {"patch": BLACK, "qkv": BLUE, "proj": SKY, "fc1": GREEN, "fc2": YELLOW, "head": ORANGE}
+_HALVES: dict[str, Any] = {
+    "τ = 0.1": {"color": BLACK},
+    "τ = 0.1, then 0.99": {"color": BLUE},
+    "τ = 0.99, then 0.1": {"color": ORANGE},
+    "τ = 0.99": {"color": GREY, "linestyle": "--"},
+}
+_UPDATES: dict[str, Any] = {
+    "Adam": {"color": GREY},
+    "Shampoo, every step": {"color": ORANGE},
+    "Shampoo, stale": {"color": ORANGE, "linestyle": ":"},
+    "Shampoo, stale, grafted": {"color": GREEN, "linestyle": "--"},
+    "EShampoo, every step": {"color": BLUE},
+    "EShampoo, stale": {"color": BLUE, "linestyle": ":"},
+}
+
+
+def draw(results: dict[str, Results], out: Path) -> list[Path]:
+    """Every picture that these parts allow."""
+    drawn = []
+    if any(name in results for name in _PANELS):
+        drawn.append(_figure_1({n: r for n, r in results.items() if n in _PANELS}, out / "figure1_grafting.png"))
+    variants = [part for name, part in results.items() if name.startswith("figure2-")]
+    if variants:
+        drawn.append(_figure_2(variants, out / "figure2_frequencies.png"))
+    for name, picture, path in (
+        ("figure3", _figure_3, "figure3_adaptive.png"),
+        ("figure4", _figure_4, "figure4_kinds.png"),
+        ("figure5", _figure_5, "figure5_early_late.png"),
+        ("yardstick", _yardstick, "yardstick.png"),
+    ):
+        if name in results:
+            drawn.append(picture(results[name], out / path))
+    return drawn
+
+
+def _where(part: Results) -> str:
+    return f"small ViT, {part['data']} for Imagewoof"
+
+
+def _figure_1(panels: dict[str, Results], path: Path) -> Path:
+    first = next(iter(panels.values()))
+    title = f"Figure 1: last training loss of Shampoo over learning rates and ε; {_where(first)}"
+    with figure(path, 1, len(panels), (3.6 * len(panels) + 0.6, 3.9), title, sharey=True) as axes:
+        for axis, (name, part) in zip(axes[0], panels.items(), strict=True):
+            for colour, (damping, finals) in zip(_COLOURS, part["finals"].items(), strict=False):
+                known = [(lr, final) for lr, final in zip(part["rates"], finals, strict=True) if final is not None]
+                axis.plot(*(list(zip(*known, strict=True)) or ([], [])), "o-", color=colour, label=f"ε = {damping}")
+            fresh = "every step" if part["every"] == 1 else f"every {part['every']} steps"
+            axis.set(title=f"roots {fresh}, {_PANELS[name]}", xscale="log", xlabel="learning rate")
+            axis.set_xticks(part["rates"], [f"{lr:g}" for lr in part["rates"]])
+            axis.minorticks_off()
+        axes[0][0].set_ylabel("training loss, last tenth")
+    return path
+
+
+def _figure_2(variants: list[Results], path: Path) -> Path:
+    title = f"Figure 2: variants and update frequencies, each at its best learning rate; {_where(variants[0])}"
+    with figure(path, 1, 1, (7.2, 4.4), title) as axes:
+        axis = axes[0][0]
+        for part in variants:
+            rows = [row for row in part["rows"] if row["final"] is not None]
+            style = {"color": _VARIANTS[part["variant"]], "label": part["variant"]}
+            axis.plot([row["every"] for row in rows], [row["final"] for row in rows], "o-", **style)
+        frequencies = [row["every"] for row in variants[0]["rows"]]
+        axis.set(xscale="log", xlabel="steps between updates", ylabel="training loss, last tenth")
+        axis.set_xticks(frequencies, [str(every) for every in frequencies])
+        axis.minorticks_off()
+    return path
+
+
+def _figure_3(part: Results, path: Path) -> Path:
+    title = f"Figure 3: EShampoo, when and how its bases are refreshed; {_where(part)}"
+    with figure(path, 1, 3, (13, 4.4), title, sharey=True) as axes:
+        places = (("steps", "steps"), ("seconds", "CPU seconds, one thread"), ("refreshes", "bases refreshed so far"))
+        for axis, (key, label) in zip(axes[0], places, strict=True):
+            for name, run in part["runs"].items():
+                axis.plot(run[key], run["losses"], label=name, **_WAYS[name])
+            axis.set(xlabel=label)
+        axes[0][2].set_xscale("log")
+        axes[0][0].set_ylabel("training loss")
+    return path
+
+
+def _figure_4(part: Results, path: Path) -> Path:
+    title = f"Figure 4: by kind of parameter; {_where(part)}"
+    with figure(path, 1, 3, (13, 4.2), title) as axes:
+        for mode, side in enumerate(("rows (L)", "columns (R)")):
+            axis = axes[0][mode]
+            for kind, colour in _KINDS.items():
+                values = [point["ratios"][kind][mode] for point in part["aged"]]
+                axis.plot([point["step"] for point in part["aged"]], values, color=colour, label=kind)
+            axis.axhline(0.1, color=GREY, linewidth=1, linestyle=":")
+            axis.set(title=f"off-diagonal ratio, {side}, in a basis {part['age']} steps old", xlabel="steps")
+            axis.set_ylim(bottom=0)
+        axis = axes[0][2]
+        for i, (kind, colour) in enumerate(_KINDS.items()):
+            axis.bar([i - 0.2, i + 0.2], part["refreshed"][kind], 0.36, color=colour, hatch=None)
+            for place, side in ((i - 0.2, "L"), (i + 0.2, "R")):
+                axis.text(place, 0.0, side, ha="center", va="bottom", fontsize=8, color="white")
+        axis.set_xticks(range(len(_KINDS)), list(_KINDS))
+        axis.set(title="share of steps in which τ = 0.1 asks for a refresh", ylim=(0, 1))
+    return path
+
+
+def _figure_5(part: Results, path: Path) -> Path:
+    title = f"Figure 5: error of the basis in early and in late steps; {_where(part)}"
+    with figure(path, 1, 2, (10, 4.2), title) as axes:
+        for name, run in part["runs"].items():
+            axes[0][0].plot(run["steps"], run["losses"], label=name, **_HALVES[name])
+            axes[0][1].plot(run["steps"], run["refreshes"], label=name, **_HALVES[name])
+        for axis in axes[0]:
+            axis.axvline(part["switch"], color=GREY, linewidth=1, linestyle=":")
+            axis.set_xlabel("steps")
+        axes[0][0].set_ylabel("training loss")
+        axes[0][1].set_ylabel("bases refreshed so far")
+    return path
+
+
+def _yardstick(part: Results, path: Path) -> Path:
+    rows, columns = part["shape"]
+    title = f"Updates of the head ({rows}×{columns}) beside full-matrix Adam's; {_where(part)}"
+    with figure(path, 1, 2, (10, 4.2), title) as axes:
+        steps = [point["step"] for point in part["points"]]
+        for name, style in _UPDATES.items():
+            for column in (0, 1):
+                values = [point["updates"][name][column] for point in part["points"]]
+                axes[0][column].plot(steps, values, label=name, **style)
+        axes[0][0].axhline(1, color=BLACK, linewidth=1)
+        for axis in axes[0]:
+            axis.axvline(rows * columns, color=GREY, linewidth=1, linestyle=":")
+        axes[0][0].set(ylabel="length / full-matrix Adam's", yscale="log", xlabel="steps")
+        axes[0][1].set(ylabel="angle to full-matrix Adam's, degrees", xlabel="steps")
+    return path
