@@ -24,7 +24,7 @@ class BasisOps {
     void add(const Tensor& A, const Tensor* Q_old, int64_t method, TorchType type) {
       const Shape batch = batch_shape(A, 2);
       const int64_t n = A.size(-1);
-      STD_TORCH_CHECK(method >= 0 && method <= 3, "kronla: a method that does not exist");
+      STD_TORCH_CHECK(method >= 0 && method <= 4, "kronla: a method that does not exist");
       const Shape shape = joined(batch, {n, n});
       alive.push_back(input(A, shape, type));
       const T* A_data = data<T>(alive.back());

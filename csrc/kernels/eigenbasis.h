@@ -28,7 +28,8 @@
 
 namespace kronla {
 
-enum class BasisMethod : int32_t { Automatic = 0, Rotation = 1, Qr = 2, Eigh = 3 };
+// NearEigh (CPU): a rotation first where the ratio is at most 10 tol, then Eigh.
+enum class BasisMethod : int32_t { Automatic = 0, Rotation = 1, Qr = 2, Eigh = 3, NearEigh = 4 };
 
 template <class T>
 struct BasisGroup {

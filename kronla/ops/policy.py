@@ -16,8 +16,10 @@ inverse_root   cuda    "polynomial" for the p that have coefficients,  products 
                        else "eigh"                                     reasoning, not yet measured
 eigenbasis     both    per matrix and step: QR where the ratio is      cold bases need QR steps, warm ones converge
                        above 0.3, else a rotation; alternately where   in 1 to 3 rotations; from n = 512 on two
-                       the ratio stays above 0.3. "eigh" for n ≥ 512   steps cost more than a decomposition
-                       where more than one step is allowed (cpu)
+                       the ratio stays above 0.3. For n ≥ 512 where    steps cost more than a decomposition
+                       more than one step is allowed (cpu): one
+                       rotation if the ratio is at most 10 tol, then
+                       "eigh"
 =============  ======  ==============================================  =============================================
 """
 
@@ -31,7 +33,7 @@ LARGEST_POWER = 16  # s of p = r/s: the error of D^(-1/r) grows s times
 LARGEST_POLYNOMIAL = 64  # rows up to which products are faster than a decomposition on a CPU
 SMALLEST_DAMPING = 1e-6  # relative; the condition is then at most 1 + 1e6, and the polynomials are made for 1e7
 ROOT_METHODS = {"eigh": 0, "polynomial": 1, "eigh to tolerance": 2}
-BASIS_METHODS = {"auto": 0, "rotation": 1, "qr": 2, "eigh": 3}
+BASIS_METHODS = {"auto": 0, "rotation": 1, "qr": 2, "eigh": 3, "near eigh": 4}
 LARGEST_CUDA_EIGH = 64  # rows of the CUDA kernel, a Jacobi iteration
 EIGH_FROM = 512  # rows from which two steps on a basis cost more than a decomposition
 
@@ -72,7 +74,7 @@ def basis_method(method: str, n: int, max_steps: int, device: str) -> int:
     if method == "eigh":
         require_eigh(n, device)
     if method == "auto" and device != "cuda" and n >= EIGH_FROM and max_steps > 1:
-        return BASIS_METHODS["eigh"]
+        return BASIS_METHODS["near eigh"]
     return BASIS_METHODS[method]
 
 

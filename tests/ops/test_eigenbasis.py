@@ -334,3 +334,21 @@ def test_a_basis_far_from_orthogonal_comes_back(method):
     Q = torch.randn(64, 64) * 5e37
     basis = kronla.update_eigenbasis(G @ G.mT, Q, method=method, max_steps=2)
     assert basis.info == 1 and torch.equal(basis.Q, Q) and basis.ratio.isnan()
+
+
+def test_large_bases_rotate_once_where_that_does_and_decompose_else():
+    A, Q = matrices.ema_drift(512, beta=0.9, steps=1)
+    options = {"tol": 0.01, "max_steps": 8}
+    near, rotated = (
+        kronla.update_eigenbasis(A, Q, **options),
+        kronla.update_eigenbasis(A, Q, method="rotation", **options),
+    )
+    assert 0.01 < kronla.off_diagonal_ratio(A, Q) <= 0.1 and near.steps == 1
+    assert torch.equal(near.Q, rotated.Q)
+    cold = torch.eye(512)
+    far, decomposed = (
+        kronla.update_eigenbasis(A, cold, **options),
+        kronla.update_eigenbasis(A, cold, method="eigh", **options),
+    )
+    assert kronla.off_diagonal_ratio(A, cold) > 0.1 and far.info == 0
+    assert torch.equal(far.Q, decomposed.Q)

@@ -339,7 +339,9 @@ def test_damping_far_above_the_matrix():
 @pytest.mark.parametrize("p", [2, 4])
 def test_rtol_is_the_accuracy_that_is_wanted(p):
     """On a CPU, float32 is enough for a loose rtol and not for a tight one; which was taken shows in the steps."""
-    A = matrices.with_spectrum(torch.logspace(0, -5, 100, dtype=torch.float64), seed=3, dtype=torch.float32).expand(2, 100, 100)
+    A = matrices.with_spectrum(torch.logspace(0, -5, 100, dtype=torch.float64), seed=3, dtype=torch.float32).expand(
+        2, 100, 100
+    )
     exact = reference.inverse_root(A, p).X
     loose, tight, default = (kronla.inverse_root(A, p, rtol=rtol) for rtol in (0.1, 1e-5, None))
     assert loose.steps.tolist() == [1, 1] and tight.steps.tolist() == [2, 2] and default.steps.tolist() == [1, 1]

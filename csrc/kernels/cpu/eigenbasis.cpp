@@ -15,6 +15,8 @@
 namespace kronla {
 namespace {
 
+constexpr double kNear =
+    10.0;  // times tol: one rotation gets there (it divided the ratio by 15 to 40, n = 256 to 1024)
 constexpr double kColdRatio = 0.3;  // above it a QR step gains more than a rotation (126 drifts, n = 16 and 128)
 
 template <class T>
@@ -234,14 +236,16 @@ void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t m
       return report_nan(group, index, steps, kNotConverged);
     }
     if (!more || (tol > 0.0 && basis.ratio <= tol)) break;
-    if (group.method == BasisMethod::Eigh) {
+    const bool decompose = group.method == BasisMethod::Eigh ||
+                           (group.method == BasisMethod::NearEigh && (steps > 0 || basis.ratio > kNear * tol));
+    if (decompose) {
       if (!eigh_step(basis, worker)) break;
+      max_steps = steps + 1;  // nothing is gained by a second one
     } else {
       last_was_qr = group.method == BasisMethod::Qr ||
                     (group.method == BasisMethod::Automatic && basis.ratio > kColdRatio && !last_was_qr);
       last_was_qr ? qr_step(basis, worker) : rotation_step(basis, worker);
     }
-    if (group.method == BasisMethod::Eigh) max_steps = steps + 1;  // nothing is gained by a second one
   }
   if (steps > 0) keep_signs(n, Q_old, Q, worker);
   report(basis, group, index, steps, tol > 0.0 && !(basis.ratio <= tol) ? kNotConverged : kGood);
