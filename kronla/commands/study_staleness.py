@@ -13,7 +13,7 @@ from kronla.commands.study_data import Images, fashion
 from kronla.commands.study_models import ViT, seeded
 from kronla.commands.study_parts import Bar, Part, Results
 from kronla.commands.study_staleness_pictures import draw
-from kronla.commands.study_training import BETAS, Recipe, train
+from kronla.commands.study_training import BETAS, Recipe, one_thread, train
 
 __all__ = ["FULL", "QUICK", "draw", "parts", "shortened"]
 
@@ -231,25 +231,26 @@ def _yardstick(settings: Settings, bar: Bar) -> Results:
         optimizers[name] = Recipe(recipe.optimizer, {**recipe.options, "lr": 1.0}).make([shadows[name]])
     points: list[Results] = []
     every = max(1, steps // 60)
-    for step, (pictures, classes) in zip(range(1, steps + 1), data.batches(settings.batch, 1), strict=False):
-        trainer.zero_grad()
-        loss = nn.functional.cross_entropy(model(pictures), classes)
-        loss.backward()
-        assert head.grad is not None
-        full.add(head.grad)
-        # EShampoo makes its bases at step 1 and does not move.
-        reference = full.direction() if step % every == 0 and step > 1 else None
-        found = {}
-        for name, shadow in shadows.items():
-            with torch.no_grad():
-                shadow.zero_()
-            shadow.grad = head.grad.clone()
-            optimizers[name].step()
+    with one_thread():
+        for step, (pictures, classes) in zip(range(1, steps + 1), data.batches(settings.batch, 1), strict=False):
+            trainer.zero_grad()
+            loss = nn.functional.cross_entropy(model(pictures), classes)
+            loss.backward()
+            assert head.grad is not None
+            full.add(head.grad)
+            # EShampoo makes its bases at step 1 and does not move.
+            reference = full.direction() if step % every == 0 and step > 1 else None
+            found = {}
+            for name, shadow in shadows.items():
+                with torch.no_grad():
+                    shadow.zero_()
+                shadow.grad = head.grad.clone()
+                optimizers[name].step()
+                if reference is not None:
+                    update = -shadow.detach()
+                    found[name] = [d.update_norm(update, reference), d.update_angle(update, reference)]
             if reference is not None:
-                update = -shadow.detach()
-                found[name] = [d.update_norm(update, reference), d.update_angle(update, reference)]
-        if reference is not None:
-            points.append({"step": step, "updates": found})
-        trainer.step()
-        bar.advance(f"loss {loss.item():.3f}")
+                points.append({"step": step, "updates": found})
+            trainer.step()
+            bar.advance(f"loss {loss.item():.3f}")
     return {"data": data.name, "shape": list(head.shape), "stale": settings.stale, "points": points}

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,17 @@ class Recipe:
         return getattr(optim, self.optimizer)(params, betas=BETAS, weight_decay=0.0, **self.options)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch with one thread: such small tensors gain nothing by more, and lose much on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 Watch = Callable[[int, nn.Module, torch.optim.Optimizer], None]
 
 
@@ -44,12 +56,10 @@ def train(
     """
     model = seeded(lambda: ViT(width))
     optimizer = recipe.make(model.parameters())
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     curve = _Curve(max(1, steps // _WINDOWS))
     bases: dict[str, torch.Tensor] = {}
     step, seconds, refreshes = 0, 0.0, 0
-    try:
+    with one_thread():
         for step, (pictures, classes) in zip(range(1, steps + 1), data.batches(batch, seed=1), strict=False):
             start = time.process_time()
             optimizer.zero_grad()
@@ -64,8 +74,6 @@ def train(
             bar.advance(f"loss {loss.item():.3f}")
             if not math.isfinite(loss.item()):
                 break
-    finally:
-        torch.set_num_threads(threads)
     return curve.result(complete=step == steps)
 
 
