@@ -10,7 +10,8 @@ namespace kronla::cuda {
 // What is known of one matrix, in device memory. While `active` it moves on; kernels leave at once where it is not.
 struct BasisState {
   double scale, norm, ratio;
-  int32_t finite, active, steps, qr;  // qr: the running step, or the last one, was a QR step
+  int32_t finite, active, steps, qr;     // qr: the running step, or the last one, was a QR step
+  int32_t failed, null_begin, null_end;  // of an eigendecomposition; which eigenvalues count as 0
 };
 
 template <class T>
@@ -18,8 +19,8 @@ struct TiledTask {
   const T *A_in, *Q_old;
   T *Q_out, *eigenvalues, *ratio;
   int32_t *steps, *info;
-  // Scratch, for each matrix: A scaled by a power of two, Q, and AQ or the rotation, [n, ld]; B = QᵀAQ lies in G, which is
-  // formed when B is used up.
+  // Scratch, for each matrix: A scaled by a power of two, Q, and AQ, the rotation or the eigenvectors as rows, [n, ld];
+  // B = QᵀAQ lies in G, which is formed when B is used up.
   T *A, *Q, *P;
   T* largest;       // [2, chunks], of A and of Q
   double* squares;  // [chunks] of A, then [tiles] of the lower triangle of B
@@ -28,6 +29,8 @@ struct TiledTask {
   BasisState* state;
   double *W, *G;  // [n, ld_W]
   QrState* passes;
+  T* values;  // of an eigendecomposition, and where it failed
+  int32_t* failed;
   int batch, n, ld, ld_W;
   BasisMethod method;
   int first_tile;
@@ -36,6 +39,7 @@ struct TiledTask {
 struct TiledSettings {
   double tol;
   int last;  // no step follows
+  int eigh;  // Q and its eigenvalues are those of an eigendecomposition, to which no basis was given
 };
 
 template <class T>
@@ -58,10 +62,12 @@ struct Matrix {
   int32_t* rank;
   BasisState* state;
   QrState* passes;
+  const T* values;
+  const int32_t* failed;
   __device__ __forceinline__ Matrix(const TiledTask<T>& task, int entry) {
     const int64_t e = entry, n = task.n, in = e * n * n, padded = e * n * task.ld;
     A_in = task.A_in + in;
-    Q_old = task.Q_old + in;
+    Q_old = task.Q_old == nullptr ? nullptr : task.Q_old + in;
     A = task.A + padded;
     Q = task.Q + padded;
     P = task.P + padded;
@@ -70,10 +76,12 @@ struct Matrix {
     norms = task.squares + e * (chunks_of(task.n) + lower_tiles(task.n));
     squares = norms + chunks_of(task.n);
     quotients = task.quotients + e * n;
-    W = task.W + e * n * task.ld_W;
+    W = task.W == nullptr ? nullptr : task.W + e * n * task.ld_W;
     rank = task.rank + e * n;
     state = task.state + e;
-    passes = task.passes + e;
+    passes = task.passes == nullptr ? nullptr : task.passes + e;
+    values = task.values == nullptr ? nullptr : task.values + e * n;
+    failed = task.failed == nullptr ? nullptr : task.failed + e;
   }
 };
 
