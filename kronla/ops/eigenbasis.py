@@ -87,7 +87,8 @@ def update_eigenbasis(
         o = B_{ij},\; d = B_{jj} - B_{ii},\; s = \pm 1 \text{ the sign of } d,\; B = Q^T A Q
 
     and e the mean size of an off-diagonal element: for small drifts the first-order change of the eigenvectors, bounded
-    elsewhere (kronla's own). ``"eigh"``: that of :func:`eigh`, matched to the columns. ``"auto"``: see :mod:`kronla.ops.policy`.
+    elsewhere (kronla's own). ``"eigh"``: that of :func:`eigh`, matched to the columns. ``"auto"``: see
+    :mod:`kronla.ops.policy`.
 
     Steps are taken while :func:`off_diagonal_ratio` is above ``tol``, at most ``max_steps``; with tol = 0 all of them.
     Columns continue: the column with the k-th largest old Rayleigh quotient receives the k-th vector (ties by index;
@@ -220,8 +221,7 @@ def foreach_eigh(As: Sequence[Tensor]) -> list[Eigenbasis]:
     """
     matrices = [checks.square(f"As[{i}]", A) for i, A in enumerate(checks.sequence("As", As))]
     checks.together([(f"As[{i}]", A) for i, A in enumerate(matrices)])
-    for A in matrices:
-        if not matrices:
+    if not matrices:
         return []
     return [Eigenbasis(*basis) for basis in zip(*_ops.foreach_eigh(matrices), strict=True)]
 
