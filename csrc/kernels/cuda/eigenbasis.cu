@@ -4,15 +4,23 @@
 #include "kernels/cuda/device/jacobi.cuh"
 #include "kernels/cuda/eigenbasis_block.h"
 #include "kernels/cuda/eigenbasis_tiled.h"
+#include "kernels/cuda/eigenbasis_wide.h"
 #include "kernels/cuda/jacobi.h"
 
 namespace kronla::cuda {
 
 template <class T>
 void update_eigenbasis(const std::vector<BasisGroup<T>>& groups, double tol, int64_t max_steps, const Stream& stream) {
-  std::vector<BasisGroup<T>> small, large;
-  for (const BasisGroup<T>& group : groups) (group.n <= kBlockMost ? small : large).push_back(group);
+  std::vector<BasisGroup<T>> small, wide, large;
+  for (const BasisGroup<T>& group : groups) {
+    const bool solved = group.method == BasisMethod::Eigh && max_steps > 0;
+    (group.n <= kBlockMost                                             ? small
+     : std::is_same_v<T, float> && !solved && fits_wide_block(group.n) ? wide
+                                                                       : large)
+        .push_back(group);
+  }
   update_in_blocks(small, tol, max_steps, stream);
+  if constexpr (std::is_same_v<T, float>) update_in_wide_blocks(wide, tol, max_steps, stream);
   update_by_tiles(large, tol, max_steps, stream);
 }
 

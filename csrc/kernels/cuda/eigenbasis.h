@@ -1,7 +1,7 @@
 // Family `eigenbasis` on CUDA: the contract of kernels/eigenbasis.h, with pointers to device memory.
 //
-// n ≤ 64: one block a matrix, all steps in one launch and in shared memory. Beyond: tiles of 64 × 64 and a fixed sequence
-// of launches for max_steps steps; a matrix that is done is masked on the device, and its blocks leave at once. Both the
+// n ≤ 64: one block a matrix, all steps in one launch and in shared memory; so too in float32 for n ≤ 128 where the
+// device's shared memory allows it (eigenbasis_wide.h). Beyond: tiles of 64 × 64 and a fixed sequence of launches for max_steps steps; a matrix that is done is masked on the device, and its blocks leave at once. Both the
 // rotation and the QR step end in one orthonormalisation by Cholesky of the float64 Gram matrix (device/cholesky_qr.cuh),
 // repeated where the Gram matrix of the result says so.
 //

@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kChunkThreads) load_kernel(KRONLA_PARAMETER(Li
   squares = block_sum(squares, room);
   if (threadIdx.x != 0) return;
   matrix.norms[chunk.index] = squares;
-  if (chunk.index == 0) *matrix.state = {scale, 0.0, 0.0, finite, finite, 0, 0, 0, 0, 0};
+  if (chunk.index == 0) *matrix.state = {scale, 0.0, 0.0, finite, finite, 0, 0, 0, 0, 0, 0};
 }
 
 // P = AQ.
@@ -105,6 +105,7 @@ __global__ void __launch_bounds__(kThreads, MathOf<T>::kBlocks) rayleigh_kernel(
     const double value = static_cast<double>(sum);
     if (i == j) {
       matrix.quotients[i] = value;
+      squares += 0.0 * value;  // NaN for a quotient that is not finite
     } else {
       squares += 2.0 * value * value;
     }
@@ -133,7 +134,9 @@ __global__ void __launch_bounds__(kDecideThreads) decide_kernel(KRONLA_PARAMETER
   norm = sqrt(block_sum(norm, room));
   squares = block_sum(squares, room);
   const double ratio = norm > 0.0 ? sqrt(squares) / norm : 0.0, tol = list.settings.tol;
-  const bool active = list.settings.last == 0 && norm > 0.0 && !(tol > 0.0 && ratio <= tol);
+  // Q is finite and yet so far from orthogonal that QᵀAQ overflows.
+  const bool spoiled = !(ratio <= Limits<double>::kMax);
+  const bool active = list.settings.last == 0 && norm > 0.0 && !spoiled && !(tol > 0.0 && ratio <= tol);
   if (active) {
     for (int j = thread; j < n; j += kDecideThreads) quotients[j] = matrix.quotients[j];
     __syncthreads();
@@ -143,6 +146,7 @@ __global__ void __launch_bounds__(kDecideThreads) decide_kernel(KRONLA_PARAMETER
   state.norm = norm;
   state.ratio = ratio;
   state.active = active;
+  state.spoiled = spoiled;
   state.qr = takes_qr(task.method, ratio, state.qr != 0);
   if (matrix.passes == nullptr) return;
   matrix.passes->end = active ? qr_passes<T>() : 0;
@@ -236,12 +240,13 @@ __global__ void __launch_bounds__(kChunkThreads) store_kernel(KRONLA_PARAMETER(L
   const Chunk chunk(block - task.first_tile, n);
   const Matrix<T> matrix(task, chunk.entry);
   const BasisState state = *matrix.state;
-  const bool eigh = list.settings.eigh != 0, finite = state.finite != 0, failed = eigh && state.failed != 0;
+  const bool eigh = list.settings.eigh != 0, finite = state.finite != 0;
+  const bool failed = eigh ? state.failed != 0 : state.spoiled != 0;
   if (task.Q_out != nullptr) {
     T* Q = task.Q_out + int64_t{chunk.entry} * n * n;
-    const bool none = failed || (eigh && !finite);  // no basis was given to fall back on
+    const bool none = eigh && (failed || !finite);  // no basis was given to fall back on
     for (int index = chunk.begin + thread; index < chunk.end; index += kChunkThreads)
-      Q[index] = none ? Limits<T>::kNaN : matrix.Q[index / n * task.ld + index % n];
+      Q[index] = none ? Limits<T>::kNaN : failed ? matrix.Q_old[index] : matrix.Q[index / n * task.ld + index % n];
   }
   if (chunk.index != 0) return;
   if (task.eigenvalues != nullptr) {

@@ -18,9 +18,11 @@ struct Columns {
   int64_t m, n;
 };
 
+using ColumnsRoom = QrRoom<kBlockMost>;
+
 size_t columns_shared_bytes(int m) {
   const int N = block_size_of(m);
-  return sizeof(QrRoom) + 2 * sizeof(double) * N * block_step_of(N);
+  return sizeof(ColumnsRoom) + 2 * sizeof(double) * N * block_step_of(N);
 }
 
 // The largest magnitude of one matrix, infinite where an element is not finite; for every thread.
@@ -42,8 +44,8 @@ __global__ void __launch_bounds__(kBlockThreads, 3) columns_in_block_kernel(KRON
   const int64_t size = columns.m * columns.n;
   const T* S = columns.S + blockIdx.x * size;
   T* Q = columns.Q + blockIdx.x * size;
-  QrRoom& room = *reinterpret_cast<QrRoom*>(shared);
-  double *M = reinterpret_cast<double*>(shared + sizeof(QrRoom)), *W = M + N * ld;
+  ColumnsRoom& room = *reinterpret_cast<ColumnsRoom*>(shared);
+  double *M = reinterpret_cast<double*>(shared + sizeof(ColumnsRoom)), *W = M + N * ld;
 
   const T largest = largest_in_block(S, size, room.reduce);
   if (!(largest <= Limits<T>::kMax)) {
@@ -56,7 +58,7 @@ __global__ void __launch_bounds__(kBlockThreads, 3) columns_in_block_kernel(KRON
     const int i = index / N, j = index % N;
     W[i * ld + j] = i < m && j < n ? static_cast<double>(S[i * n + j]) * scale : 0.0;
   }
-  const bool full_rank = orthonormalize_in_block<T>(M, m, n, N, room);
+  const bool full_rank = orthonormalize_in_block<T>(StackedPanel{M, N, ld}, m, n, room);
   for (int index = thread; index < m * n; index += kBlockThreads)
     Q[index] = static_cast<T>(W[index / n * ld + index % n]);
   if (thread == 0) columns.info[blockIdx.x] = full_rank ? kGood : kRankDeficient;

@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kThreads, 3) solve_kernel(KRONLA_PARAMETER(Lis
     M[i * ld + j] = value;
   }
   __syncthreads();
-  const bool again = eliminate_panel(M, N, kTile, rank_test<T>(group.m), sine, next);
+  const bool again = eliminate_panel<kThreads>(StackedPanel{M, N, ld}, kTile, rank_test<T>(group.m), sine, next);
   for (int index_M = thread; index_M < tile.count * width; index_M += kThreads) {
     const int i = index_M / width, j = index_M % width;
     tile.rows[int64_t{i} * group.ld + c0 + j] = !tile.of_G && next[j] == kReplaceNow

@@ -100,12 +100,25 @@ template <class T>
 constexpr cuda::Solver<T> kSolver = solve_on_host<T>;
 #endif
 
+// Matrices of 64 < n ≤ 128 may go through one block or through tiles.
+inline bool& by_tiles() {
+  static bool value = false;
+  return value;
+}
+template <class Body>
+void on_both_ways(Body&& body) {
+  body();
+  by_tiles() = true;
+  body();
+  by_tiles() = false;
+}
+
 template <class T>
 Result<T> update(int64_t batch, int64_t n, const std::vector<T>& A, const std::vector<T>& Q, BasisMethod method,
                  double tol, int64_t max_steps) {
   const DeviceGroup<T> group(batch, n, A, Q);
   TestStream stream;
-  if (method == BasisMethod::Eigh && n > 64) {
+  if (n > 64 && (method == BasisMethod::Eigh || by_tiles())) {
     cuda::update_by_tiles<T>({group.group(method)}, tol, max_steps, stream, kSolver<T>);
   } else {
     cuda::update_eigenbasis<T>({group.group(method)}, tol, max_steps, stream);

@@ -11,6 +11,7 @@ namespace kronla::cuda {
 struct BasisState {
   double scale, norm, ratio;
   int32_t finite, active, steps, qr;     // qr: the running step, or the last one, was a QR step
+  int32_t spoiled;                       // QᵀAQ is not finite, though A and Q are
   int32_t failed, null_begin, null_end;  // of an eigendecomposition; which eigenvalues count as 0
 };
 
