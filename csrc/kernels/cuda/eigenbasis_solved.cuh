@@ -4,7 +4,6 @@
 
 #include "kernels/cuda/device/basis_step.cuh"
 #include "kernels/cuda/device/basis_task.cuh"
-#include "kernels/cuda/device/cholesky_qr.cuh"
 #include "kernels/cuda/device/tasks.cuh"
 
 namespace kronla::cuda {
@@ -49,9 +48,8 @@ __global__ void __launch_bounds__(kDecideThreads) accept_kernel(KRONLA_PARAMETER
   state.failed = failed;
   state.null_begin = below;
   state.null_end = below + within;
-  if (!failed) return;
-  state.active = 0;
-  if (task.passes != nullptr) matrix.passes->end = 0;
+  if (failed) state.active = 0;
+  if (!failed && list.settings.what == Purpose::SolvedStep) go_on(task, list.settings.step, block - task.first_tile);
 }
 
 // The row of P that column j receives: the k-th largest eigenvalue goes to the k-th largest quotient.

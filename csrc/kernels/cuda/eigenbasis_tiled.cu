@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "kernels/cuda/device/limits.cuh"
 #include "kernels/cuda/eigenbasis_solved.cuh"
 #include "kernels/cuda/eigenbasis_tiles.cuh"
 #include "kernels/cuda/orthonormalize_passes.h"
@@ -13,16 +14,16 @@ namespace {
 template <class Reference>
 using ListOf = std::decay_t<Reference>;
 
-// What a call is for. A step needs W and its orthonormalisation; a decomposition needs the solver.
-enum class Task { Step, SolvedStep, Eigh };
-
 // The launches of one call, in their order.
 template <class T>
 class Launches {
  public:
-  Launches(Task what, const std::vector<BasisGroup<T>>& groups, double tol, const Stream& stream, Solver<T> solver)
-      : what_(what), tol_(tol), stream_(stream), solver_(solver) {
-    if (what != Task::Step) {
+  Launches(Purpose what, std::vector<BasisGroup<T>> groups, double tol, int64_t steps, const Stream& stream,
+           Solver<T> solver)
+      : stream_(stream), solver_(solver), settings_{tol, 0, checked_int(steps), what} {
+    // The long sums first, so that none of them begins last.
+    std::stable_sort(groups.begin(), groups.end(), [](const auto& a, const auto& b) { return a.n > b.n; });
+    if (what != Purpose::Step) {
       for (const BasisGroup<T>& group : groups) problems_[group.n].batch += group.batch;
       for (auto& [n, problem] : problems_) {
         problem.n = n;
@@ -40,18 +41,18 @@ class Launches {
     }
   }
 
-  void run(int64_t max_steps) {
+  void run() {
     chunks("measure", [](const auto& list) { return measure_kernel<T, ListOf<decltype(list)>>; });
     chunks("load", [](const auto& list) { return load_kernel<T, ListOf<decltype(list)>>; });
-    if (what_ == Task::Eigh) {
+    if (settings_.what == Purpose::Eigh) {
       solve();
       each(
           "eigh: ascending", [](const auto& list) { return ascending_kernel<T, ListOf<decltype(list)>>; }, kThreads, 0,
-          columns);
+          columns, 0);
     } else {
-      for (int64_t step = 0; step < max_steps; ++step) take_step();
+      for (; settings_.step < settings_.steps; ++settings_.step) take_step();
     }
-    evaluate(true);
+    evaluate();
     chunks("store", [](const auto& list) { return store_kernel<T, ListOf<decltype(list)>>; });
   }
 
@@ -73,7 +74,7 @@ class Launches {
     TiledTask<T> task{};
     checked_int(n * ld);
     task.A_in = group.A;
-    task.Q_old = what_ == Task::Eigh ? nullptr : group.Q_old;
+    task.Q_old = settings_.what == Purpose::Eigh ? nullptr : group.Q_old;
     task.Q_out = group.Q;
     task.eigenvalues = group.eigenvalues;
     task.ratio = group.ratio;
@@ -90,18 +91,22 @@ class Launches {
     task.quotients = stream_.take<double>(batch * n);
     task.rank = stream_.take<int32_t>(batch * n);
     task.state = stream_.take<BasisState>(batch);
-    if (what_ == Task::Eigh) {
+    task.counts = stream_.take<int32_t>(settings_.steps + 2);
+    task.entries = stream_.take<int32_t>(2 * batch);
+    if (settings_.what == Purpose::Eigh) {
       task.ld_W = static_cast<int>(qr_step(n));
       task.G = stream_.take<double>(batch * n * task.ld_W);  // for B
     } else {
-      const QrGroup qr = qr_group(batch, n, n, stream_);
+      const QrGroup qr = qr_group<T>(batch, n, n, settings_.steps, stream_);
       task.W = qr.W;
       task.G = qr.G;
       task.passes = qr.state;
+      task.qr_counts = qr.counts;
+      task.qr_entries = qr.entries;
       task.ld_W = qr.ld;
       groups_.push_back(qr);
     }
-    if (what_ == Task::Step) {
+    if (settings_.what == Purpose::Step) {
       task.P = stream_.take<T>(elements);
     } else {
       const SolverBatch<T>& problem = problems_[n];
@@ -112,33 +117,36 @@ class Launches {
     tasks_.push_back(task);
   }
 
-  void evaluate(bool last) {
-    last_ = last;
+  void evaluate() {
     int largest = 0;
     for (const TiledTask<T>& task : tasks_) largest = std::max(largest, task.n);
     tiles("product", [](const auto& list) { return product_kernel<T, ListOf<decltype(list)>>; }, full);
     tiles("rayleigh", [](const auto& list) { return rayleigh_kernel<T, ListOf<decltype(list)>>; }, lower);
     each(
         "update_eigenbasis: decide", [](const auto& list) { return decide_kernel<T, ListOf<decltype(list)>>; },
-        kDecideThreads, largest * sizeof(double), matrices);
+        kDecideThreads, largest * sizeof(double), matrices, 4);
   }
 
   void take_step() {
-    evaluate(false);
-    if (what_ == Task::SolvedStep) {
+    evaluate();
+    if (settings_.what == Purpose::SolvedStep) {
       solve();
-      tiles("null space", [](const auto& list) { return project_kernel<T, ListOf<decltype(list)>>; }, full);
-      tiles("eigenvectors", [](const auto& list) { return form_solved_kernel<T, ListOf<decltype(list)>>; }, full);
+      each(
+          "null space", [](const auto& list) { return project_kernel<T, ListOf<decltype(list)>>; }, kThreads,
+          tile_shared_bytes<MathOf<T>>(), full, 0);
+      each(
+          "eigenvectors", [](const auto& list) { return form_solved_kernel<T, ListOf<decltype(list)>>; }, kThreads,
+          tile_shared_bytes<MathOf<T>>(), full, 0);
     } else {
       each(
           "update_eigenbasis: rotation", [](const auto& list) { return rotation_kernel<T, ListOf<decltype(list)>>; },
-          kThreads, 0, lower);
+          kThreads, 0, lower, 8);
       tiles("next basis", [](const auto& list) { return form_kernel<T, ListOf<decltype(list)>>; }, full);
     }
-    orthonormalize_passes<T>(groups_, stream_);
+    orthonormalize_passes<T>(groups_, settings_.step, stream_);
     each(
         "update_eigenbasis: columns", [](const auto& list) { return columns_kernel<T, ListOf<decltype(list)>>; },
-        kThreads, 0, columns);
+        kThreads, 0, columns, 8);
   }
 
   void solve() {
@@ -146,34 +154,37 @@ class Launches {
     for (const auto& size_and_problem : problems_) solver_(size_and_problem.second, stream_);
     each(
         "update_eigenbasis: accept", [](const auto& list) { return accept_kernel<T, ListOf<decltype(list)>>; },
-        kDecideThreads, 0, matrices);
+        kDecideThreads, 0, matrices, 0);
   }
 
+  // By chunks, one block each: of all matrices.
   template <class KernelFor>
   void chunks(const char* name, KernelFor&& kernel_for) {
-    each(name, kernel_for, kChunkThreads, 0,
-         [](const TiledTask<T>& task) { return int64_t{task.batch} * chunks_of(task.n); });
+    each(
+        name, kernel_for, kChunkThreads, 0,
+        [](const TiledTask<T>& task) { return int64_t{task.batch} * chunks_of(task.n); }, 0);
   }
 
+  // By products of tiles: of the matrices on a list.
   template <class KernelFor, class TilesOf>
   void tiles(const char* name, KernelFor&& kernel_for, TilesOf&& tiles_of) {
-    each(name, kernel_for, kThreads, tile_shared_bytes<MathOf<T>>(), tiles_of);
+    each(name, kernel_for, kThreads, tile_shared_bytes<MathOf<T>>(), tiles_of, MathOf<T>::kBlocks);
   }
 
-  // kernel_for(list) is the kernel for a list of that size.
+  // kernel_for(list) is the kernel for a list of that size; `resident`: how many of its blocks share a multiprocessor, for
+  // those that go round, 0 for one block a tile.
   template <class KernelFor, class TilesOf>
-  void each(const char* name, KernelFor&& kernel_for, int threads, size_t shared_bytes, TilesOf&& tiles_of) {
-    const TiledSettings settings{tol_, last_, what_ == Task::Eigh};
-    for_each_launch(tasks_, settings, tiles_of, [&](const auto& list, unsigned blocks) {
-      launch(name, kernel_for(list), dim3(blocks), threads, shared_bytes, stream_.handle, list);
+  void each(const char* name, KernelFor&& kernel_for, int threads, size_t shared_bytes, TilesOf&& tiles_of,
+            int resident) {
+    for_each_launch(tasks_, settings_, tiles_of, [&](const auto& list, unsigned blocks) {
+      const unsigned grid = resident > 0 ? std::min(blocks, resident_blocks(resident)) : blocks;
+      launch(name, kernel_for(list), dim3(grid), threads, shared_bytes, stream_.handle, list);
     });
   }
 
-  Task what_;
-  double tol_;
   const Stream& stream_;
   Solver<T> solver_;
-  int last_ = 0;
+  TiledSettings settings_;
   std::vector<TiledTask<T>> tasks_;
   std::vector<QrGroup> groups_;
   std::map<int64_t, SolverBatch<T>> problems_;  // by size
@@ -187,13 +198,13 @@ void update_by_tiles(const std::vector<BasisGroup<T>>& groups, double tol, int64
   std::vector<BasisGroup<T>> stepped, solved;
   for (const BasisGroup<T>& group : groups)
     (group.method == BasisMethod::Eigh && max_steps > 0 ? solved : stepped).push_back(group);
-  if (!stepped.empty()) Launches<T>(Task::Step, stepped, tol, stream, solver).run(max_steps);
-  if (!solved.empty()) Launches<T>(Task::SolvedStep, solved, tol, stream, solver).run(1);
+  if (!stepped.empty()) Launches<T>(Purpose::Step, stepped, tol, max_steps, stream, solver).run();
+  if (!solved.empty()) Launches<T>(Purpose::SolvedStep, solved, tol, 1, stream, solver).run();
 }
 
 template <class T>
 void eigh_by_solver(const std::vector<BasisGroup<T>>& groups, const Stream& stream, Solver<T> solver) {
-  if (!groups.empty()) Launches<T>(Task::Eigh, groups, 0.0, stream, solver).run(0);
+  if (!groups.empty()) Launches<T>(Purpose::Eigh, groups, 0.0, 0, stream, solver).run();
 }
 
 template void update_by_tiles<float>(const std::vector<BasisGroup<float>>&, double, int64_t, const Stream&,

@@ -209,7 +209,7 @@ TEST(a_bad_matrix_keeps_its_basis_and_touches_no_other) {
 }
 
 TEST(a_ragged_list_has_the_bits_of_single_calls) {
-  const int64_t sizes[] = {5, 64, 1, 66, 33, 0};
+  const int64_t sizes[] = {5, 64, 1, 66, 33, 0, 70, 130, 66};
   std::vector<DeviceGroup<float>> groups;
   std::vector<BasisGroup<float>> list;
   std::vector<std::pair<std::vector<float>, std::vector<float>>> inputs;
@@ -229,6 +229,33 @@ TEST(a_ragged_list_has_the_bits_of_single_calls) {
     CHECK(listed.info[0] == 0);
   }
   cuda::update_eigenbasis<float>({}, 0.0, 1, stream);
+}
+
+// Matrices of one group that need 0, 1 and more steps: those that are done leave the lists of work, and nobody minds.
+template <class T>
+void at_their_own_pace(int64_t n) {
+  const double angles[] = {0.3, 1e-5, 0.05, 1.2, 1e-5, 0.2};
+  const int64_t batch = 6, size = n * n;
+  std::vector<T> A, Q;
+  for (unsigned b = 0; b < batch; ++b) {
+    const auto [a, q] = drifted<T>(n, 30 + b, angles[b]);
+    A.insert(A.end(), a.begin(), a.end());
+    Q.insert(Q.end(), q.begin(), q.end());
+  }
+  const auto together = update<T>(batch, n, A, Q, BasisMethod::Automatic, 1e-3, 6);
+  CHECK(together.steps[1] == 0 && together.steps[4] == 0 && together.steps[3] > together.steps[2]);
+  for (int64_t b = 0; b < batch; ++b) {
+    const auto alone = update<T>(1, n, {A.begin() + b * size, A.begin() + (b + 1) * size},
+                                 {Q.begin() + b * size, Q.begin() + (b + 1) * size}, BasisMethod::Automatic, 1e-3, 6);
+    CHECK(std::memcmp(alone.Q.data(), &together.Q[b * size], size * sizeof(T)) == 0);
+    CHECK(alone.steps[0] == together.steps[b] && alone.ratio[0] == together.ratio[b] && together.info[b] == 0);
+    CHECK_SMALL(orthogonality(n, n, alone.Q.data()), 84.0 * std::sqrt(static_cast<double>(n)) * rounding<T>());
+  }
+}
+
+TEST(each_matrix_steps_at_its_own_pace) {
+  at_their_own_pace<float>(20);
+  on_both_ways([] { at_their_own_pace<float>(66); });
 }
 
 TEST(the_ratio_alone) {

@@ -1,13 +1,13 @@
 // What the tiled eigenbasis kernels are told of a group of matrices, and where each keeps its own.
 #pragma once
 
+#include "kernels/cuda/device/qr_work.cuh"
 #include "kernels/cuda/device/tile_product.cuh"
-#include "kernels/cuda/orthonormalize_passes.h"
 #include "kernels/eigenbasis.h"
 
 namespace kronla::cuda {
 
-// What is known of one matrix, in device memory. While `active` it moves on; kernels leave at once where it is not.
+// What is known of one matrix, in device memory. While `active` it moves on, and is on the lists of work.
 struct BasisState {
   double scale, norm, ratio;
   int32_t finite, active, steps, qr;     // qr: the running step, or the last one, was a QR step
@@ -29,6 +29,10 @@ struct TiledTask {
   int32_t* rank;
   BasisState* state;
   double *W, *G;  // [n, ld_W]
+  // The matrices that are still at work, list s after s decisions (work_of), and what makes W orthonormal.
+  int32_t* counts;   // [steps + 2], zero before the first
+  int32_t* entries;  // [2, batch]
+  int32_t *qr_counts, *qr_entries;
   QrState* passes;
   T* values;  // of an eigendecomposition, and where it failed
   int32_t* failed;
@@ -37,11 +41,31 @@ struct TiledTask {
   int first_tile;
 };
 
+// What a call is for. A step needs W and its orthonormalisation; a decomposition needs the solver.
+enum class Purpose : int32_t { Step, SolvedStep, Eigh };
+
 struct TiledSettings {
   double tol;
-  int last;  // no step follows
-  int eigh;  // Q and its eigenvalues are those of an eigendecomposition, to which no basis was given
+  int step, steps;  // decisions that were made, of so many that allow a step
+  Purpose what;
 };
+
+template <class T>
+__device__ __forceinline__ WorkList work_of(const TiledTask<T>& task, int list) {
+  return {task.counts + list, task.entries + list % 2 * task.batch};
+}
+
+// The matrix goes on to the next step.
+template <class T>
+__device__ __forceinline__ void go_on(const TiledTask<T>& task, int step, int entry) {
+  append(work_of(task, step + 1), entry);
+  QrGroup group{};
+  group.counts = task.qr_counts;
+  group.entries = task.qr_entries;
+  group.state = task.passes;
+  group.batch = task.batch;
+  start_passes<T>(group, step, entry);
+}
 
 template <class T>
 using MathOf = std::conditional_t<std::is_same_v<T, double>, Fp64, Tf32x3>;
@@ -62,7 +86,6 @@ struct Matrix {
   double *norms, *squares, *quotients, *W;
   int32_t* rank;
   BasisState* state;
-  QrState* passes;
   const T* values;
   const int32_t* failed;
   __device__ __forceinline__ Matrix(const TiledTask<T>& task, int entry) {
@@ -80,7 +103,6 @@ struct Matrix {
     W = task.W == nullptr ? nullptr : task.W + e * n * task.ld_W;
     rank = task.rank + e * n;
     state = task.state + e;
-    passes = task.passes == nullptr ? nullptr : task.passes + e;
     values = task.values == nullptr ? nullptr : task.values + e * n;
     failed = task.failed == nullptr ? nullptr : task.failed + e;
   }
