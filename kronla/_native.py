@@ -35,7 +35,8 @@ def has_cuda_kernels() -> bool:
 def build_info() -> dict[str, Any]:
     """What was built and which BLAS is in use: blas_config, blas_core, isa, compiler, torch_target, cuda.
 
-    With CUDA also cuda_compiled and cuda_runtime, the versions that it was compiled with and runs on, and
-    cuda_architectures, the compute capabilities that it was compiled for, an underscore between two.
+    With CUDA also cuda_compiled and cuda_runtime, the versions that it was compiled with and runs on,
+    cuda_architectures, the compute capabilities that it was compiled for, an underscore between two, and cusolver, the
+    version of that library ("" where it is not found).
     """
     return {**_C.build_info(), **(_cuda.build_info() if _cuda is not None else {}), "cuda": has_cuda_kernels()}

@@ -66,6 +66,7 @@ def _native_facts() -> dict[str, str]:
         "compiler": f"{build['compiler']}",
         "torch ABI": f"{build['torch_target']} and later",
         "CUDA kernels": _cuda_facts(build) if build["cuda"] else "no: built for CPU only",
+        **({"cuSOLVER": build["cusolver"] or "not found: no eigh above 64 rows on CUDA"} if build["cuda"] else {}),
     }
 
 

@@ -87,7 +87,8 @@ def update_eigenbasis(
         o = B_{ij},\; d = B_{jj} - B_{ii},\; s = \pm 1 \text{ the sign of } d,\; B = Q^T A Q
 
     and e the mean size of an off-diagonal element: for small drifts the first-order change of the eigenvectors, bounded
-    elsewhere (kronla's own). ``"eigh"``: LAPACK's, matched to the columns. ``"auto"``: see :mod:`kronla.ops.policy`.
+    elsewhere (kronla's own). ``"eigh"``: that of :func:`eigh`, matched to the columns. ``"auto"``: see
+    :mod:`kronla.ops.policy`.
 
     Steps are taken while :func:`off_diagonal_ratio` is above ``tol``, at most ``max_steps``; with tol = 0 all of them.
     Columns continue: the column with the k-th largest old Rayleigh quotient receives the k-th vector (ties by index;
@@ -110,8 +111,8 @@ def update_eigenbasis(
         NotImplementedError: a method that does not exist; complex or sparse tensors, or a device without kernels.
 
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
-    no synchronisation; not differentiable. Accuracy: orthogonal to 5e-6 √n in float32
-    (``tests/ops/test_eigenbasis.py``).
+    no synchronisation; not differentiable. (For "eigh" on CUDA see :func:`eigh`.) Accuracy: orthogonal to 5e-6 √n in
+    float32 (``tests/ops/test_eigenbasis.py``).
     Cost: a step and its criterion take about 4 products; workspace per thread 5 n² elements and 4 n² doubles.
 
     Example:
@@ -166,24 +167,27 @@ def eigh(A: Tensor) -> Eigenbasis:
 
     .. math:: A = Q\, \mathrm{diag}(\lambda)\, Q^T, \qquad \lambda_1 \le \ldots \le \lambda_n
 
-    LAPACK's divide and conquer (``syevd``; Cuppen 1981, Gu and Eisenstat 1995) in A's dtype. Signs of columns are free
-    but deterministic.
+    On CPU LAPACK's divide and conquer (``syevd``; Cuppen 1981, Gu and Eisenstat 1995) in A's dtype; on CUDA cyclic
+    Jacobi rotations in float64 up to 64 rows (Golub and Van Loan 2013, section 8.5), one block a matrix, and beyond
+    cuSOLVER's batched routine in A's dtype. Signs of columns are free but deterministic.
 
     Args:
         A: ``[..., n, n]``, float32 or float64, taken as symmetric.
 
     Returns:
         An :class:`Eigenbasis`; steps is 1, or 0 where nothing was decomposed. info is 3 for a non-finite A and 1 where
-        LAPACK does not converge; Q and the figures are NaN then.
+        the iteration does not converge; Q and the figures are NaN then.
 
     Raises:
         TypeError: not a tensor, or a dtype that is not allowed.
         ValueError: not square.
-        NotImplementedError: complex or sparse tensors, or a device without kernels; more than 64 rows on CUDA.
+        NotImplementedError: complex or sparse tensors, or a device without kernels.
+        RuntimeError: more than 64 rows on CUDA where cuSOLVER of CUDA 12.6.2 or later is not found.
 
-    Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
-    not differentiable. Accuracy: LAPACK's (``tests/ops/test_eigenbasis.py``). Cost: LAPACK's, and 1.5 products for the
-    ratio; workspace 7 n² elements per thread.
+    Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads,
+    save where it goes to cuSOLVER, on CUDA above 64 rows: which may also wait for the device and cannot be captured in
+    a CUDA graph; not differentiable. Accuracy: LAPACK's (``tests/ops/test_eigh.py``). Cost: LAPACK's, and 1.5 products
+    for the ratio; workspace 7 n² elements per thread.
 
     Equivalent to::
 
@@ -194,7 +198,6 @@ def eigh(A: Tensor) -> Eigenbasis:
         tensor([1., 3.])
     """
     A = checks.square("A", A)
-    policy.require_eigh(A.shape[-1], A.device.type)
     return Eigenbasis(*_ops.eigh(A))
 
 
@@ -218,8 +221,6 @@ def foreach_eigh(As: Sequence[Tensor]) -> list[Eigenbasis]:
     """
     matrices = [checks.square(f"As[{i}]", A) for i, A in enumerate(checks.sequence("As", As))]
     checks.together([(f"As[{i}]", A) for i, A in enumerate(matrices)])
-    for A in matrices:
-        policy.require_eigh(A.shape[-1], A.device.type)
     if not matrices:
         return []
     return [Eigenbasis(*basis) for basis in zip(*_ops.foreach_eigh(matrices), strict=True)]

@@ -34,7 +34,6 @@ LARGEST_POLYNOMIAL = 64  # rows up to which products are faster than a decomposi
 SMALLEST_DAMPING = 1e-6  # relative; the condition is then at most 1 + 1e6, and the polynomials are made for 1e7
 ROOT_METHODS = {"eigh": 0, "polynomial": 1, "eigh to tolerance": 2}
 BASIS_METHODS = {"auto": 0, "rotation": 1, "qr": 2, "eigh": 3, "near eigh": 4}
-LARGEST_CUDA_EIGH = 64  # rows of the CUDA kernel, a Jacobi iteration
 EIGH_FROM = 512  # rows from which two steps on a basis cost more than a decomposition
 
 
@@ -71,16 +70,6 @@ def root_method(method: str, p: float, relative_damping: float, rtol: float | No
 
 def basis_method(method: str, n: int, max_steps: int, device: str) -> int:
     """The kernel's number of a method of ``update_eigenbasis`` on a type of device."""
-    if method == "eigh":
-        require_eigh(n, device)
     if method == "auto" and device != "cuda" and n >= EIGH_FROM and max_steps > 1:
         return BASIS_METHODS["near eigh"]
     return BASIS_METHODS[method]
-
-
-def require_eigh(n: int, device: str) -> None:
-    """Raises where there is no kernel for a decomposition."""
-    if device == "cuda" and n > LARGEST_CUDA_EIGH:
-        raise NotImplementedError(
-            f"A must have at most {LARGEST_CUDA_EIGH} rows for a decomposition on CUDA, got {n}: move it to cpu."
-        )

@@ -23,5 +23,6 @@ PYBIND11_MODULE(kronla_emulated, m) {
   m.def("set_order", &set_order, py::arg("order"), py::arg("seed") = 1u);
   register_factors(m);
   register_apply(m);
+  register_eigenbasis(m);
   register_rearrangement(m);
 }

@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "kernels/cuda/solver.h"
+
 // By setup.py: compute capabilities, an underscore between two.
 #define KRONLA_TEXT_OF(x) #x
 #define KRONLA_TEXT(x) KRONLA_TEXT_OF(x)
@@ -18,6 +20,7 @@ pybind11::dict build_info() {
   info["cuda_architectures"] = KRONLA_TEXT(KRONLA_CUDA_ARCHITECTURES);
   int runtime = 0;
   if (cudaRuntimeGetVersion(&runtime) == cudaSuccess) info["cuda_runtime"] = version(runtime);
+  info["cusolver"] = kronla::cuda::solver_version();  // what eigh beyond its own kernel asks; empty where there is none
   return info;
 }
 

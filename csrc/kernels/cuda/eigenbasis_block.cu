@@ -2,30 +2,11 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/device/basis_step.cuh"
-#include "kernels/cuda/device/cholesky_qr.cuh"
+#include "kernels/cuda/device/basis_block.cuh"
 #include "kernels/cuda/device/jacobi.cuh"
-#include "kernels/cuda/device/magnitude.cuh"
-#include "kernels/cuda/device/tasks.cuh"
-#include "kernels/status.h"
 
 namespace kronla::cuda {
 namespace {
-
-template <class T>
-struct BlockTask {
-  const T *A, *Q_old;
-  T *Q, *eigenvalues, *ratio;
-  int32_t *steps, *info;
-  int batch, n;
-  BasisMethod method;
-  int first_tile;
-};
-
-struct StepSettings {
-  double tol;
-  int max_steps;
-};
 
 // Where the matrices lie in shared memory, in units of one [N, N + 4] of T. The panel of the orthonormalisation, in
 // double, lies over all of them: G over what is dead once W is formed, and W over A and B, which are dead before.
@@ -36,15 +17,10 @@ struct Places {
   static constexpr int kAll = 4;
 };
 
-struct BlockRoom {
-  QrRoom qr;
-  double scale, norm;  // what A was multiplied with, and ‖A‖_F after that; here, to spare registers
-  double quotients[kBlockMost], overlap[2][kBlockMost];
-  int rank[kBlockMost], column[kBlockMost];
+struct BlockRoom : BasisRoom<kBlockMost> {
+  int column[kBlockMost];
   JacobiRoom jacobi;
 };
-
-static_assert(sizeof(BlockRoom) % 16 == 0, "the matrices behind it are read in pairs of doubles");
 
 template <class T>
 size_t block_shared_bytes(int n) {
@@ -54,55 +30,17 @@ size_t block_shared_bytes(int n) {
 
 // One matrix on its way, as the CPU's Basis.
 template <class T>
-struct Basis {
-  int n, N, ld;
-  T *A, *Q, *P, *B;  // in shared memory
-  BlockRoom* room;
-  double ratio;
-
-  // A, scaled and mirrored from its lower triangle, and Q into shared memory, with zeros around them.
-  __device__ __forceinline__ void load(const T* A_from, const T* Q_from) {
-    for (int index = threadIdx.x; index < N * N; index += kBlockThreads) {
-      const int i = index / N, j = index % N;
-      const bool inside = i < n && j < n;
-      Q[i * ld + j] = inside ? Q_from[i * n + j] : T(0);
-      if (j > i) continue;
-      const T value = inside ? static_cast<T>(static_cast<double>(A_from[i * n + j]) * room->scale) : T(0);
-      A[i * ld + j] = value;
-      A[j * ld + i] = value;
-    }
-    __syncthreads();
-  }
-
-  // P = AQ; the lower triangle of B = QᵀP, its diagonal, and what is left beside it.
-  __device__ __forceinline__ void evaluate() {
-    block_product<false>(A, Q, N, false, [&](int i, int j, T sum) { P[i * ld + j] = sum; });
-    __syncthreads();
-    double squares = 0.0;
-    block_product<true>(Q, P, N, true, [&](int i, int j, T sum) {
-      if (j > i) return;
-      B[i * ld + j] = sum;
-      const double value = static_cast<double>(sum);
-      if (i == j) {
-        room->quotients[i] = value;
-      } else {
-        squares += 2.0 * value * value;
-      }
-    });
-    squares = block_sum(squares, room->qr.reduce);
-    ratio = room->norm > 0.0 ? sqrt(squares) / room->norm : 0.0;
-  }
-
-  // rank[j]: the place of column j by descending quotient, ties by index; those beyond n stay behind.
-  __device__ __forceinline__ void rank_columns() {
-    const int j = static_cast<int>(threadIdx.x);
-    if (j < N) room->rank[j] = j < n ? rank_of_column(room->quotients, j, n) : j;
-    __syncthreads();
-  }
+struct Basis : BlockBasis<T, kBlockMost, BlockRoom, Places<T>> {
+  using Base = BlockBasis<T, kBlockMost, BlockRoom, Places<T>>;
+  using Base::Base, Base::n, Base::N, Base::ld, Base::room;
+  __device__ __forceinline__ double* M() const { return reinterpret_cast<double*>(this->place(0)); }
+  __device__ __forceinline__ double* W() const { return M() + N * ld; }
 
   // W = AQ + μQ, its columns in descending order.
-  __device__ __forceinline__ void form_for_qr(double* W) {
+  __device__ __forceinline__ void form_for_qr() {
     const T mu = null_weight<T>(n, room->norm);
+    const T *P = this->P(), *Q = this->Q();
+    double* W = this->W();
     for (int index = threadIdx.x; index < N * N; index += kBlockThreads) {
       const int i = index / N, j = index % N;
       W[i * ld + room->rank[j]] = static_cast<double>(P[i * ld + j] + mu * Q[i * ld + j]);
@@ -110,24 +48,19 @@ struct Basis {
   }
 
   // W = Q + QT, its columns in descending order. T takes the place of P.
-  __device__ __forceinline__ void form_for_rotation(double* W) {
-    const T floor = rotation_floor<T>(n, ratio, room->norm);
-    for (int index = threadIdx.x; index < N * N; index += kBlockThreads) {
-      const int i = index / N, j = index % N;
-      if (j > i) continue;
-      const T turn = i < n && j < i ? rotation(B[i * ld + j], room->quotients[j], room->quotients[i], floor) : T(0);
-      P[j * ld + i] = turn;
-      P[i * ld + j] = -turn;
-    }
-    __syncthreads();
-    block_product<false>(Q, P, N, false, [&](int i, int j, T sum) {
+  __device__ __forceinline__ void form_for_rotation() {
+    this->rotate();
+    const T* Q = this->Q();
+    double* W = this->W();
+    block_product<false, kBlockThreads>(Q, this->P(), N, false, [&](int i, int j, T sum) {
       W[i * ld + room->rank[j]] = static_cast<double>(Q[i * ld + j] + sum);
     });
   }
 
   // W = the eigenvectors of A by descending eigenvalue; false where they are not found. Any basis of a null space is as
   // good: the one nearest to the old columns of the same ranks, as orthonormalisation of their projections gives it.
-  __device__ __forceinline__ bool form_by_eigh(const T* A_from, const T* Q_old, double* M, double* W) {
+  __device__ __forceinline__ bool form_by_eigh(const T* A_from, const T* Q_old) {
+    double *M = this->M(), *W = this->W();
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
     double* values = room->qr.scale;
     __syncthreads();  // the last readers of what lies in M
@@ -183,115 +116,31 @@ struct Basis {
       W[i * ld + j] = i < n && j < n ? M[i * ld + j] : 0.0;
     }
     __syncthreads();
-    if (end - begin > 1) orthonormalize_in_block<T>(M, n, n, N, room->qr);
+    if (end - begin > 1) orthonormalize_in_block<T>(StackedPanel{M, N, ld}, n, n, room->qr);
     return true;
-  }
-
-  // The columns of W back in the caller's order, turned round where they are by more than 90° off the old ones.
-  __device__ __forceinline__ void write_columns(const double* W, const T* Q_old, T* Q_to) {
-    const int j = static_cast<int>(threadIdx.x) % kBlockMost, half = static_cast<int>(threadIdx.x) / kBlockMost;
-    if (j < n) {
-      double dot = 0.0;
-      for (int i = half; i < n; i += 2) dot += static_cast<double>(Q_old[i * n + j]) * W[i * ld + room->rank[j]];
-      room->overlap[half][j] = dot;
-    }
-    __syncthreads();
-    if (j < n) {
-      const double sign = room->overlap[0][j] + room->overlap[1][j] < 0.0 ? -1.0 : 1.0;
-      for (int i = half; i < n; i += 2) Q_to[i * n + j] = static_cast<T>(sign * W[i * ld + room->rank[j]]);
-    }
-    __syncthreads();
   }
 };
 
 // `kEigh`: the method of all tasks, for which one step is all there is.
 template <bool kEigh, class T, class List>
-__global__ void __launch_bounds__(kBlockThreads, kEigh ? 2 : 3) update_block_kernel(KRONLA_PARAMETER(List) list) {
+__global__ void __launch_bounds__(kBlockThreads, kEigh || sizeof(T) == 8 ? 2 : 3)
+    update_block_kernel(KRONLA_PARAMETER(List) list) {
   KRONLA_SHARED(unsigned char, shared);
-  const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
+  const int block = static_cast<int>(blockIdx.x);
   const BlockTask<T>& task = list.tasks[task_of_tile(list, block)];
-  const int n = task.n, entry = block - task.first_tile, size = n * n;
-  const T *A = task.A + int64_t{entry} * size, *Q_old = task.Q_old + int64_t{entry} * size;
-  T* Q = task.Q == nullptr ? nullptr : task.Q + int64_t{entry} * size;
-
-  Basis<T> basis;
-  basis.n = n;
-  basis.N = block_size_of(n);
-  basis.ld = block_step_of(basis.N);
-  basis.room = reinterpret_cast<BlockRoom*>(shared);
-  T* matrices = reinterpret_cast<T*>(shared + sizeof(BlockRoom));
-  const int matrix = basis.N * basis.ld;
-  basis.Q = matrices + Places<T>::kQ * matrix;
-  basis.P = matrices + Places<T>::kP * matrix;
-  basis.A = matrices + Places<T>::kA * matrix;
-  basis.B = matrices + Places<T>::kB * matrix;
-  double *M = reinterpret_cast<double*>(matrices), *W = M + matrix;
-
-  T largest = T(0), largest_Q = T(0);
-  for (int index = thread; index < size; index += kBlockThreads) {
-    const T a = magnitude(A[index]), q = magnitude(Q_old[index]);
-    largest = a > largest ? a : largest;
-    largest_Q = q > largest_Q ? q : largest_Q;
-  }
-  double* reduce = basis.room->qr.reduce;
-  largest = static_cast<T>(block_max(static_cast<double>(largest), reduce));
-  largest_Q = static_cast<T>(block_max(static_cast<double>(largest_Q), reduce));
-  const bool finite = largest <= Limits<T>::kMax && largest_Q <= Limits<T>::kMax;
-
-  int steps = 0;
-  Info info = kGood;
-  if (finite) {
-    const double scale = power_of_two_scale(largest);
-    double squares = 0.0;
-    for (int index = thread; index < size; index += kBlockThreads) {
-      const int i = index / n, j = index % n;
-      const double value = static_cast<double>(A[index]) * scale;
-      if (j <= i) squares += (i == j ? 1.0 : 2.0) * value * value;
-    }
-    const double norm = sqrt(block_sum(squares, reduce));
-    if (thread == 0) {
-      basis.room->scale = scale;
-      basis.room->norm = norm;
-    }
-    __syncthreads();
-    const double tol = list.settings.tol;
-    int max_steps = norm == 0.0 ? 0 : list.settings.max_steps;
-    if (kEigh && max_steps > 1) max_steps = 1;
-    [[maybe_unused]] bool last_was_qr = false;
-    for (;; ++steps) {
-      basis.load(A, steps == 0 ? Q_old : Q);
-      basis.evaluate();
-      if (steps >= max_steps || (tol > 0.0 && basis.ratio <= tol)) break;
-      basis.rank_columns();
-      if constexpr (kEigh) {
-        if (!basis.form_by_eigh(A, Q_old, M, W)) break;
-      } else {
-        last_was_qr = takes_qr(task.method, basis.ratio, last_was_qr);
-        if (last_was_qr) {
-          basis.form_for_qr(W);
-        } else {
-          basis.form_for_rotation(W);
-        }
-        orthonormalize_in_block<T>(M, n, n, basis.N, basis.room->qr);
-      }
-      basis.write_columns(W, Q_old, Q);
-    }
-    if (tol > 0.0 && !(basis.ratio <= tol)) info = kNotConverged;
-  } else {
-    info = kNonFinite;
-  }
-
-  const T nan = Limits<T>::kNaN;
-  if (Q != nullptr && steps == 0) {
-    for (int index = thread; index < size; index += kBlockThreads) Q[index] = Q_old[index];
-  }
-  if (task.eigenvalues != nullptr && thread < n)
-    task.eigenvalues[int64_t{entry} * n + thread] =
-        finite ? static_cast<T>(basis.room->quotients[thread] / basis.room->scale) : nan;
-  if (thread != 0) return;
-  task.ratio[entry] = finite ? static_cast<T>(basis.ratio) : nan;
-  if (task.steps != nullptr) task.steps[entry] = steps;
-  if (task.info != nullptr) task.info[entry] = info;
+  Basis<T> basis(task.n, shared);
+  int most = list.settings.max_steps;
+  if (kEigh && most > 1) most = 1;
+  follow(basis, task, block - task.first_tile, list.settings.tol, most,
+         [&](const T* A, const T* Q_old, [[maybe_unused]] bool qr) -> const double* {
+           if constexpr (kEigh) {
+             if (!basis.form_by_eigh(A, Q_old)) return nullptr;
+           } else {
+             qr ? basis.form_for_qr() : basis.form_for_rotation();
+             orthonormalize_in_block<T>(StackedPanel{basis.M(), basis.N, basis.ld}, task.n, task.n, basis.room->qr);
+           }
+           return basis.W();
+         });
 }
 
 }  // namespace

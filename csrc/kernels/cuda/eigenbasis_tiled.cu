@@ -1,262 +1,15 @@
 #include "kernels/cuda/eigenbasis_tiled.h"
 
 #include <algorithm>
+#include <map>
 
-#include "kernels/cuda/device/basis_step.cuh"
-#include "kernels/cuda/device/basis_task.cuh"
-#include "kernels/cuda/device/cholesky_qr.cuh"
-#include "kernels/cuda/device/tasks.cuh"
+#include "kernels/cuda/device/limits.cuh"
+#include "kernels/cuda/eigenbasis_solved.cuh"
+#include "kernels/cuda/eigenbasis_tiles.cuh"
 #include "kernels/cuda/orthonormalize_passes.h"
-#include "kernels/status.h"
 
 namespace kronla::cuda {
 namespace {
-
-template <class T, class List>
-__global__ void __launch_bounds__(kChunkThreads) measure_kernel(KRONLA_PARAMETER(List) list) {
-  KRONLA_SHARED_ARRAY(double, room, kReduceRoom);
-  const int block = static_cast<int>(blockIdx.x);
-  const TiledTask<T>& task = list.tasks[task_of_tile(list, block)];
-  const Chunk chunk(block - task.first_tile, task.n);
-  const Matrix<T> matrix(task, chunk.entry);
-  for (int which = 0; which < 2; ++which) {
-    const T* x = which == 0 ? matrix.A_in : matrix.Q_old;
-    T largest = T(0);
-    for (int index = chunk.begin + threadIdx.x; index < chunk.end; index += kChunkThreads) {
-      const T size = magnitude(x[index]);
-      largest = size > largest ? size : largest;
-    }
-    largest = static_cast<T>(block_max(static_cast<double>(largest), room));
-    if (threadIdx.x == 0) matrix.largest[which * chunks_of(task.n) + chunk.index] = largest;
-  }
-}
-
-template <class T, class List>
-__global__ void __launch_bounds__(kChunkThreads) load_kernel(KRONLA_PARAMETER(List) list) {
-  KRONLA_SHARED_ARRAY(double, room, kReduceRoom);
-  const int block = static_cast<int>(blockIdx.x);
-  const TiledTask<T>& task = list.tasks[task_of_tile(list, block)];
-  const int n = task.n, chunks = chunks_of(n);
-  const Chunk chunk(block - task.first_tile, n);
-  const Matrix<T> matrix(task, chunk.entry);
-  double largest[2] = {};
-  for (int which = 0; which < 2; ++which) {
-    for (int index = threadIdx.x; index < chunks; index += kChunkThreads) {
-      const double size = static_cast<double>(matrix.largest[which * chunks + index]);
-      largest[which] = size > largest[which] ? size : largest[which];
-    }
-    largest[which] = block_max(largest[which], room);
-  }
-  const double most = static_cast<double>(Limits<T>::kMax);
-  const bool finite = largest[0] <= most && largest[1] <= most;
-  const double scale = finite ? power_of_two_scale(static_cast<T>(largest[0])) : 1.0;
-  double squares = 0.0;
-  for (int index = chunk.begin + threadIdx.x; index < chunk.end; index += kChunkThreads) {
-    const int i = index / n, at = i * task.ld + index % n;
-    const T value = static_cast<T>(static_cast<double>(matrix.A_in[index]) * scale);
-    matrix.A[at] = value;
-    matrix.Q[at] = matrix.Q_old[index];
-    squares += static_cast<double>(value) * static_cast<double>(value);
-  }
-  squares = block_sum(squares, room);
-  if (threadIdx.x != 0) return;
-  matrix.norms[chunk.index] = squares;
-  if (chunk.index == 0) *matrix.state = {scale, 0.0, 0.0, finite, finite, 0, 0};
-}
-
-// P = AQ.
-template <class T, class List>
-__global__ void __launch_bounds__(kThreads, MathOf<T>::kBlocks) product_kernel(KRONLA_PARAMETER(List) list) {
-  KRONLA_SHARED(unsigned char, shared);
-  const int block = static_cast<int>(blockIdx.x);
-  const TiledTask<T>& task = list.tasks[task_of_tile(list, block)];
-  const int n = task.n, side = tiles_along(n), tile = (block - task.first_tile) % (side * side);
-  const Matrix<T> matrix(task, (block - task.first_tile) / (side * side));
-  if (matrix.state->active == 0) return;
-  const int i0 = tile / side * kTile, j0 = tile % side * kTile;
-  T total[2][4][4] = {};
-  // A is symmetric: its columns are its rows, and both sides come the same way.
-  tile_product<MathOf<T>, Layout::ColumnMajor, Layout::ColumnMajor>(
-      operand_of(matrix.A, n, task.ld), i0, operand_of(matrix.Q, n, task.ld), j0, false, false, shared, total);
-  for_each_in_tile(total, [&](int r, int c, T sum) {
-    const int i = i0 + r, j = j0 + c;
-    if (i < n && j < n) matrix.P[i * task.ld + j] = sum;
-  });
-}
-
-// The lower triangle of B = QᵀP, its diagonal, and the squares beside it.
-template <class T, class List>
-__global__ void __launch_bounds__(kThreads, MathOf<T>::kBlocks) rayleigh_kernel(KRONLA_PARAMETER(List) list) {
-  KRONLA_SHARED(unsigned char, shared);
-  KRONLA_SHARED_ARRAY(double, room, kReduceRoom);
-  const int block = static_cast<int>(blockIdx.x);
-  const TiledTask<T>& task = list.tasks[task_of_tile(list, block)];
-  const int n = task.n, tiles = lower_tiles(n), tile = (block - task.first_tile) % tiles;
-  const Matrix<T> matrix(task, (block - task.first_tile) / tiles);
-  if (matrix.state->active == 0) return;
-  int row, column;
-  triangular_tile(tile, row, column);
-  T total[2][4][4] = {};
-  tile_product<MathOf<T>, Layout::ColumnMajor, Layout::ColumnMajor>(
-      operand_of(matrix.Q, n, task.ld), row * kTile, operand_of(matrix.P, n, task.ld), column * kTile, false,
-      row == column && threadIdx.x / 32 == 1, shared, total);
-  double squares = 0.0;
-  for_each_in_tile(total, [&](int r, int c, T sum) {
-    const int i = row * kTile + r, j = column * kTile + c;
-    if (i >= n || j > i) return;
-    matrix.B[i * task.ld + j] = sum;
-    const double value = static_cast<double>(sum);
-    if (i == j) {
-      matrix.quotients[i] = value;
-    } else {
-      squares += 2.0 * value * value;
-    }
-  });
-  squares = block_sum(squares, room);
-  if (threadIdx.x == 0) matrix.squares[tile] = squares;
-}
-
-// The ratio; whether another step is taken, which one, and in what order of the columns.
-template <class T, class List>
-__global__ void __launch_bounds__(kDecideThreads) decide_kernel(KRONLA_PARAMETER(List) list) {
-  KRONLA_SHARED(double, quotients);
-  KRONLA_SHARED_ARRAY(double, room, kReduceRoom);
-  const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
-  const TiledTask<T>& task = list.tasks[task_of_tile(list, block)];
-  const int n = task.n;
-  const Matrix<T> matrix(task, block - task.first_tile);
-  BasisState& state = *matrix.state;
-  if (state.active == 0) {
-    if (thread == 0) matrix.passes->end = 0;
-    return;
-  }
-  double norm = 0.0, squares = 0.0;
-  for (int index = thread; index < chunks_of(n); index += kDecideThreads) norm += matrix.norms[index];
-  for (int index = thread; index < lower_tiles(n); index += kDecideThreads) squares += matrix.squares[index];
-  norm = sqrt(block_sum(norm, room));
-  squares = block_sum(squares, room);
-  const double ratio = norm > 0.0 ? sqrt(squares) / norm : 0.0, tol = list.settings.tol;
-  const bool active = list.settings.last == 0 && norm > 0.0 && !(tol > 0.0 && ratio <= tol);
-  if (active) {
-    for (int j = thread; j < n; j += kDecideThreads) quotients[j] = matrix.quotients[j];
-    __syncthreads();
-    for (int j = thread; j < n; j += kDecideThreads) matrix.rank[j] = rank_of_column(quotients, j, n);
-  }
-  if (thread != 0) return;
-  state.norm = norm;
-  state.ratio = ratio;
-  state.active = active;
-  state.qr = takes_qr(task.method, ratio, state.qr != 0);
-  matrix.passes->end = active ? qr_passes<T>() : 0;
-  matrix.passes->deficient = 0;
-}
-
-// The rotation, both triangles, in the place of P, which a rotation does not use.
-template <class T, class List>
-__global__ void __launch_bounds__(kThreads) rotation_kernel(KRONLA_PARAMETER(List) list) {
-  KRONLA_SHARED_ARRAY(T, turns, kTile * (kTile + 1));
-  const int block = static_cast<int>(blockIdx.x);
-  const TiledTask<T>& task = list.tasks[task_of_tile(list, block)];
-  const int n = task.n, tiles = lower_tiles(n), tile = (block - task.first_tile) % tiles;
-  const Matrix<T> matrix(task, (block - task.first_tile) / tiles);
-  const BasisState& state = *matrix.state;
-  if (state.active == 0 || state.qr != 0) return;
-  int row, column;
-  triangular_tile(tile, row, column);
-  const T floor = rotation_floor<T>(n, state.ratio, state.norm);
-  for (int index = threadIdx.x; index < kTile * kTile; index += kThreads) {
-    const int r = index / kTile, c = index % kTile, i = row * kTile + r, j = column * kTile + c;
-    T turn = T(0);
-    if (i < n && j < i) {
-      turn = rotation(matrix.B[i * task.ld + j], matrix.quotients[j], matrix.quotients[i], floor);
-    }
-    turns[r * (kTile + 1) + c] = turn;
-    if (i < n && j <= i) matrix.P[i * task.ld + j] = -turn;
-  }
-  __syncthreads();
-  for (int index = threadIdx.x; index < kTile * kTile; index += kThreads) {
-    const int c = index / kTile, r = index % kTile, i = row * kTile + r, j = column * kTile + c;
-    if (i < n && j < i) matrix.P[j * task.ld + i] = turns[r * (kTile + 1) + c];
-  }
-}
-
-// W = Q + QT or AQ + μQ, its columns by descending quotient.
-template <class T, class List>
-__global__ void __launch_bounds__(kThreads, MathOf<T>::kBlocks) form_kernel(KRONLA_PARAMETER(List) list) {
-  KRONLA_SHARED(unsigned char, shared);
-  const int block = static_cast<int>(blockIdx.x);
-  const TiledTask<T>& task = list.tasks[task_of_tile(list, block)];
-  const int n = task.n, side = tiles_along(n), tile = (block - task.first_tile) % (side * side);
-  const Matrix<T> matrix(task, (block - task.first_tile) / (side * side));
-  const BasisState& state = *matrix.state;
-  if (state.active == 0) return;
-  const int i0 = tile / side * kTile, j0 = tile % side * kTile;
-  if (state.qr != 0) {
-    const T mu = null_weight<T>(n, state.norm);
-    for (int index = threadIdx.x; index < kTile * kTile; index += kThreads) {
-      const int i = i0 + index / kTile, j = j0 + index % kTile, at = i * task.ld + j;
-      if (i < n && j < n)
-        matrix.W[i * task.ld_W + matrix.rank[j]] = static_cast<double>(matrix.P[at] + mu * matrix.Q[at]);
-    }
-    return;
-  }
-  T total[2][4][4] = {};
-  tile_product<MathOf<T>, Layout::RowMajor, Layout::ColumnMajor>(
-      operand_of(matrix.Q, n, task.ld), i0, operand_of(matrix.P, n, task.ld), j0, false, false, shared, total);
-  for_each_in_tile(total, [&](int r, int c, T sum) {
-    const int i = i0 + r, j = j0 + c;
-    if (i < n && j < n) matrix.W[i * task.ld_W + matrix.rank[j]] = static_cast<double>(matrix.Q[i * task.ld + j] + sum);
-  });
-}
-
-// 64 columns of the orthonormal W back in the caller's order, turned round where they are by more than 90° off the old.
-template <class T, class List>
-__global__ void __launch_bounds__(kThreads) columns_kernel(KRONLA_PARAMETER(List) list) {
-  KRONLA_SHARED_ARRAY(double, overlap, kThreads);
-  const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
-  const TiledTask<T>& task = list.tasks[task_of_tile(list, block)];
-  const int n = task.n, side = tiles_along(n), tile = (block - task.first_tile) % side;
-  const Matrix<T> matrix(task, (block - task.first_tile) / side);
-  if (matrix.state->active == 0) return;
-  const int j = tile * kTile + thread % kTile, half = thread / kTile, from = j < n ? matrix.rank[j] : 0;
-  double dot = 0.0;
-  for (int i = half; j < n && i < n; i += kThreads / kTile)
-    dot += static_cast<double>(matrix.Q_old[i * n + j]) * matrix.W[i * task.ld_W + from];
-  overlap[thread] = dot;
-  __syncthreads();
-  const double sign = overlap[thread % kTile] + overlap[kTile + thread % kTile] < 0.0 ? -1.0 : 1.0;
-  for (int i = half; j < n && i < n; i += kThreads / kTile)
-    matrix.Q[i * task.ld + j] = static_cast<T>(sign * matrix.W[i * task.ld_W + from]);
-  if (tile == 0 && thread == 0) ++matrix.state->steps;
-}
-
-template <class T, class List>
-__global__ void __launch_bounds__(kChunkThreads) store_kernel(KRONLA_PARAMETER(List) list) {
-  const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
-  const TiledTask<T>& task = list.tasks[task_of_tile(list, block)];
-  const int n = task.n;
-  const Chunk chunk(block - task.first_tile, n);
-  const Matrix<T> matrix(task, chunk.entry);
-  const BasisState state = *matrix.state;
-  if (task.Q_out != nullptr) {
-    T* Q = task.Q_out + int64_t{chunk.entry} * n * n;
-    for (int index = chunk.begin + thread; index < chunk.end; index += kChunkThreads)
-      Q[index] = matrix.Q[index / n * task.ld + index % n];
-  }
-  if (chunk.index != 0) return;
-  const bool finite = state.finite != 0;
-  if (task.eigenvalues != nullptr) {
-    for (int j = thread; j < n; j += kChunkThreads)
-      task.eigenvalues[int64_t{chunk.entry} * n + j] =
-          finite ? static_cast<T>(matrix.quotients[j] / state.scale) : Limits<T>::kNaN;
-  }
-  if (thread != 0) return;
-  const double tol = list.settings.tol;
-  const Info info = !finite ? kNonFinite : tol > 0.0 && !(state.ratio <= tol) ? kNotConverged : kGood;
-  task.ratio[chunk.entry] = finite ? static_cast<T>(state.ratio) : Limits<T>::kNaN;
-  if (task.steps != nullptr) task.steps[chunk.entry] = state.steps;
-  if (task.info != nullptr) task.info[chunk.entry] = info;
-}
 
 template <class Reference>
 using ListOf = std::decay_t<Reference>;
@@ -265,115 +18,200 @@ using ListOf = std::decay_t<Reference>;
 template <class T>
 class Launches {
  public:
-  Launches(double tol, const Stream& stream) : tol_(tol), stream_(stream) {}
+  Launches(Purpose what, std::vector<BasisGroup<T>> groups, double tol, int64_t steps, const Stream& stream,
+           Solver<T> solver)
+      : stream_(stream), solver_(solver), settings_{tol, 0, checked_int(steps), what} {
+    // The long sums first, so that none of them begins last.
+    std::stable_sort(groups.begin(), groups.end(), [](const auto& a, const auto& b) { return a.n > b.n; });
+    if (what != Purpose::Step) {
+      for (const BasisGroup<T>& group : groups) problems_[group.n].batch += group.batch;
+      for (auto& [n, problem] : problems_) {
+        problem.n = n;
+        problem.ld = step_of(n);
+        problem.V = stream.take<T>(problem.batch * n * problem.ld);
+        problem.values = stream.take<T>(problem.batch * n);
+        problem.failed = stream.take<int32_t>(problem.batch);
+      }
+    }
+    std::map<int64_t, int64_t> before;  // matrices of that size
+    for (const BasisGroup<T>& group : groups) {
+      if (group.batch == 0) continue;
+      add(group, before[group.n]);
+      before[group.n] += group.batch;
+    }
+  }
 
-  void add(const BasisGroup<T>& group) {
-    const int64_t batch = group.batch, n = group.n, per = 16 / static_cast<int64_t>(sizeof(T));
-    const int64_t ld = (n + per - 1) / per * per, elements = batch * n * ld;
-    const QrGroup qr = qr_group(batch, n, n, stream_);
-    checked_int(n * ld);
+  void run() {
+    chunks("measure", [](const auto& list) { return measure_kernel<T, ListOf<decltype(list)>>; });
+    chunks("load", [](const auto& list) { return load_kernel<T, ListOf<decltype(list)>>; });
+    if (settings_.what == Purpose::Eigh) {
+      solve();
+      each(
+          "eigh: ascending", [](const auto& list) { return ascending_kernel<T, ListOf<decltype(list)>>; }, kThreads, 0,
+          columns, 0);
+    } else {
+      for (; settings_.step < settings_.steps; ++settings_.step) take_step();
+    }
+    evaluate();
+    chunks("store", [](const auto& list) { return store_kernel<T, ListOf<decltype(list)>>; });
+  }
+
+ private:
+  static int64_t step_of(int64_t n) {
+    const int64_t per = 16 / static_cast<int64_t>(sizeof(T));
+    return (n + per - 1) / per * per;
+  }
+  static int64_t lower(const TiledTask<T>& task) { return int64_t{task.batch} * lower_tiles(task.n); }
+  static int64_t full(const TiledTask<T>& task) {
+    return int64_t{task.batch} * tiles_along(task.n) * tiles_along(task.n);
+  }
+  static int64_t columns(const TiledTask<T>& task) { return int64_t{task.batch} * tiles_along(task.n); }
+  static int64_t matrices(const TiledTask<T>& task) { return int64_t{task.batch}; }
+
+  // `before`: how many matrices of that size the solver has from other groups.
+  void add(const BasisGroup<T>& group, int64_t before) {
+    const int64_t batch = group.batch, n = group.n, ld = step_of(n), elements = batch * n * ld;
     TiledTask<T> task{};
+    checked_int(n * ld);
     task.A_in = group.A;
-    task.Q_old = group.Q_old;
+    task.Q_old = settings_.what == Purpose::Eigh ? nullptr : group.Q_old;
     task.Q_out = group.Q;
     task.eigenvalues = group.eigenvalues;
     task.ratio = group.ratio;
     task.steps = group.steps;
     task.info = group.info;
     task.n = checked_int(n);
+    task.batch = checked_int(batch);
+    task.ld = static_cast<int>(ld);
+    task.method = group.method;
     task.A = stream_.take<T>(elements);
     task.Q = stream_.take<T>(elements);
-    task.P = stream_.take<T>(elements);
     task.largest = stream_.take<T>(batch * 2 * chunks_of(task.n));
     task.squares = stream_.take<double>(batch * (chunks_of(task.n) + lower_tiles(task.n)));
     task.quotients = stream_.take<double>(batch * n);
     task.rank = stream_.take<int32_t>(batch * n);
     task.state = stream_.take<BasisState>(batch);
-    task.W = qr.W;
-    task.G = qr.G;
-    task.passes = qr.state;
-    task.batch = qr.batch;
-    task.ld = static_cast<int>(ld);
-    task.ld_W = qr.ld;
-    task.method = group.method;
-    tasks_.push_back(task);
-    groups_.push_back(qr);
-  }
-
-  void run(int64_t max_steps) {
-    const auto chunks = [](const TiledTask<T>& task) { return int64_t{task.batch} * chunks_of(task.n); };
-    each(
-        "update_eigenbasis: measure", [](const auto& list) { return measure_kernel<T, ListOf<decltype(list)>>; },
-        kChunkThreads, 0, chunks);
-    each(
-        "update_eigenbasis: load", [](const auto& list) { return load_kernel<T, ListOf<decltype(list)>>; },
-        kChunkThreads, 0, chunks);
-    for (int64_t step = 0; step < max_steps; ++step) {
-      evaluate(false);
-      each(
-          "update_eigenbasis: rotation", [](const auto& list) { return rotation_kernel<T, ListOf<decltype(list)>>; },
-          kThreads, 0, lower);
-      each(
-          "update_eigenbasis: next basis", [](const auto& list) { return form_kernel<T, ListOf<decltype(list)>>; },
-          kThreads, tile_shared_bytes<MathOf<T>>(), full);
-      orthonormalize_passes<T>(groups_, stream_);
-      each(
-          "update_eigenbasis: columns", [](const auto& list) { return columns_kernel<T, ListOf<decltype(list)>>; },
-          kThreads, 0, [](const TiledTask<T>& task) { return int64_t{task.batch} * tiles_along(task.n); });
+    task.counts = stream_.take<int32_t>(settings_.steps + 2);
+    task.entries = stream_.take<int32_t>(2 * batch);
+    if (settings_.what == Purpose::Eigh) {
+      task.ld_W = static_cast<int>(qr_step(n));
+      task.G = stream_.take<double>(batch * n * task.ld_W);  // for B
+    } else {
+      const QrGroup qr = qr_group<T>(batch, n, n, settings_.steps, stream_);
+      task.W = qr.W;
+      task.G = qr.G;
+      task.passes = qr.state;
+      task.qr_counts = qr.counts;
+      task.qr_entries = qr.entries;
+      task.ld_W = qr.ld;
+      groups_.push_back(qr);
     }
-    evaluate(true);
-    each(
-        "update_eigenbasis: store", [](const auto& list) { return store_kernel<T, ListOf<decltype(list)>>; },
-        kChunkThreads, 0, chunks);
+    if (settings_.what == Purpose::Step) {
+      task.P = stream_.take<T>(elements);
+    } else {
+      const SolverBatch<T>& problem = problems_[n];
+      task.P = problem.V + before * n * ld;
+      task.values = problem.values + before * n;
+      task.failed = problem.failed + before;
+    }
+    tasks_.push_back(task);
   }
 
- private:
-  static int64_t lower(const TiledTask<T>& task) { return int64_t{task.batch} * lower_tiles(task.n); }
-  static int64_t full(const TiledTask<T>& task) {
-    return int64_t{task.batch} * tiles_along(task.n) * tiles_along(task.n);
-  }
-
-  void evaluate(bool last) {
-    last_ = last;
+  void evaluate() {
     int largest = 0;
     for (const TiledTask<T>& task : tasks_) largest = std::max(largest, task.n);
-    each(
-        "update_eigenbasis: product", [](const auto& list) { return product_kernel<T, ListOf<decltype(list)>>; },
-        kThreads, tile_shared_bytes<MathOf<T>>(), full);
-    each(
-        "update_eigenbasis: rayleigh", [](const auto& list) { return rayleigh_kernel<T, ListOf<decltype(list)>>; },
-        kThreads, tile_shared_bytes<MathOf<T>>(), lower);
+    tiles("product", [](const auto& list) { return product_kernel<T, ListOf<decltype(list)>>; }, full);
+    tiles("rayleigh", [](const auto& list) { return rayleigh_kernel<T, ListOf<decltype(list)>>; }, lower);
     each(
         "update_eigenbasis: decide", [](const auto& list) { return decide_kernel<T, ListOf<decltype(list)>>; },
-        kDecideThreads, largest * sizeof(double), [](const TiledTask<T>& task) { return int64_t{task.batch}; });
+        kDecideThreads, largest * sizeof(double), matrices, 4);
   }
 
-  // kernel_for(list) is the kernel for a list of that size.
+  void take_step() {
+    evaluate();
+    if (settings_.what == Purpose::SolvedStep) {
+      solve();
+      each(
+          "null space", [](const auto& list) { return project_kernel<T, ListOf<decltype(list)>>; }, kThreads,
+          tile_shared_bytes<MathOf<T>>(), full, 0);
+      each(
+          "eigenvectors", [](const auto& list) { return form_solved_kernel<T, ListOf<decltype(list)>>; }, kThreads,
+          tile_shared_bytes<MathOf<T>>(), full, 0);
+    } else {
+      each(
+          "update_eigenbasis: rotation", [](const auto& list) { return rotation_kernel<T, ListOf<decltype(list)>>; },
+          kThreads, 0, lower, 8);
+      tiles("next basis", [](const auto& list) { return form_kernel<T, ListOf<decltype(list)>>; }, full);
+    }
+    orthonormalize_passes<T>(groups_, settings_.step, stream_);
+    each(
+        "update_eigenbasis: columns", [](const auto& list) { return columns_kernel<T, ListOf<decltype(list)>>; },
+        kThreads, 0, columns, 8);
+  }
+
+  void solve() {
+    chunks("solver's input", [](const auto& list) { return prepare_kernel<T, ListOf<decltype(list)>>; });
+    for (const auto& size_and_problem : problems_) solver_(size_and_problem.second, stream_);
+    each(
+        "update_eigenbasis: accept", [](const auto& list) { return accept_kernel<T, ListOf<decltype(list)>>; },
+        kDecideThreads, 0, matrices, 0);
+  }
+
+  // By chunks, one block each: of all matrices.
+  template <class KernelFor>
+  void chunks(const char* name, KernelFor&& kernel_for) {
+    each(
+        name, kernel_for, kChunkThreads, 0,
+        [](const TiledTask<T>& task) { return int64_t{task.batch} * chunks_of(task.n); }, 0);
+  }
+
+  // By products of tiles: of the matrices on a list.
   template <class KernelFor, class TilesOf>
-  void each(const char* name, KernelFor&& kernel_for, int threads, size_t shared_bytes, TilesOf&& tiles_of) {
-    for_each_launch(tasks_, TiledSettings{tol_, last_}, tiles_of, [&](const auto& list, unsigned blocks) {
-      launch(name, kernel_for(list), dim3(blocks), threads, shared_bytes, stream_.handle, list);
+  void tiles(const char* name, KernelFor&& kernel_for, TilesOf&& tiles_of) {
+    each(name, kernel_for, kThreads, tile_shared_bytes<MathOf<T>>(), tiles_of, MathOf<T>::kBlocks);
+  }
+
+  // kernel_for(list) is the kernel for a list of that size; `resident`: how many of its blocks share a multiprocessor, for
+  // those that go round, 0 for one block a tile.
+  template <class KernelFor, class TilesOf>
+  void each(const char* name, KernelFor&& kernel_for, int threads, size_t shared_bytes, TilesOf&& tiles_of,
+            int resident) {
+    for_each_launch(tasks_, settings_, tiles_of, [&](const auto& list, unsigned blocks) {
+      const unsigned grid = resident > 0 ? std::min(blocks, resident_blocks(resident)) : blocks;
+      launch(name, kernel_for(list), dim3(grid), threads, shared_bytes, stream_.handle, list);
     });
   }
 
-  double tol_;
   const Stream& stream_;
-  int last_ = 0;
+  Solver<T> solver_;
+  TiledSettings settings_;
   std::vector<TiledTask<T>> tasks_;
   std::vector<QrGroup> groups_;
+  std::map<int64_t, SolverBatch<T>> problems_;  // by size
 };
 
 }  // namespace
 
 template <class T>
-void update_by_tiles(const std::vector<BasisGroup<T>>& groups, double tol, int64_t max_steps, const Stream& stream) {
-  Launches<T> launches(tol, stream);
+void update_by_tiles(const std::vector<BasisGroup<T>>& groups, double tol, int64_t max_steps, const Stream& stream,
+                     Solver<T> solver) {
+  std::vector<BasisGroup<T>> stepped, solved;
   for (const BasisGroup<T>& group : groups)
-    if (group.batch > 0) launches.add(group);
-  launches.run(groups.empty() ? 0 : max_steps);
+    (group.method == BasisMethod::Eigh && max_steps > 0 ? solved : stepped).push_back(group);
+  if (!stepped.empty()) Launches<T>(Purpose::Step, stepped, tol, max_steps, stream, solver).run();
+  if (!solved.empty()) Launches<T>(Purpose::SolvedStep, solved, tol, 1, stream, solver).run();
 }
 
-template void update_by_tiles<float>(const std::vector<BasisGroup<float>>&, double, int64_t, const Stream&);
-template void update_by_tiles<double>(const std::vector<BasisGroup<double>>&, double, int64_t, const Stream&);
+template <class T>
+void eigh_by_solver(const std::vector<BasisGroup<T>>& groups, const Stream& stream, Solver<T> solver) {
+  if (!groups.empty()) Launches<T>(Purpose::Eigh, groups, 0.0, 0, stream, solver).run();
+}
+
+template void update_by_tiles<float>(const std::vector<BasisGroup<float>>&, double, int64_t, const Stream&,
+                                     Solver<float>);
+template void update_by_tiles<double>(const std::vector<BasisGroup<double>>&, double, int64_t, const Stream&,
+                                      Solver<double>);
+template void eigh_by_solver<float>(const std::vector<BasisGroup<float>>&, const Stream&, Solver<float>);
+template void eigh_by_solver<double>(const std::vector<BasisGroup<double>>&, const Stream&, Solver<double>);
 
 }  // namespace kronla::cuda

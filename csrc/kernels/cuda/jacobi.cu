@@ -1,9 +1,10 @@
-// eigh for n ≤ 64: cyclic Jacobi, one block a matrix, all in shared memory.
+// Cyclic Jacobi, all in shared memory.
+#include "kernels/cuda/jacobi.h"
+
 #include <algorithm>
 
 #include "kernels/cuda/device/jacobi.cuh"
 #include "kernels/cuda/device/tasks.cuh"
-#include "kernels/cuda/eigenbasis.h"
 #include "kernels/status.h"
 
 namespace kronla::cuda {
@@ -117,12 +118,9 @@ __global__ void __launch_bounds__(kJacobiThreads, 2) jacobi_kernel(KRONLA_PARAME
 }  // namespace
 
 template <class T>
-void eigh(const std::vector<BasisGroup<T>>& groups, const Stream& stream) {
+void eigh_by_jacobi(const std::vector<BasisGroup<T>>& groups, const Stream& stream) {
   std::vector<JacobiTask<T>> tasks;
   for (const BasisGroup<T>& group : groups) {
-    if (group.n > kLargestJacobi)
-      throw std::invalid_argument("kronla: eigh on CUDA is not implemented for n = " + std::to_string(group.n) +
-                                  "; the largest n is 64.");
     tasks.push_back({group.A, group.Q, group.eigenvalues, group.ratio, group.steps, group.info,
                      checked_int(group.batch), static_cast<int>(group.n), 0});
   }
@@ -136,7 +134,7 @@ void eigh(const std::vector<BasisGroup<T>>& groups, const Stream& stream) {
       });
 }
 
-template void eigh<float>(const std::vector<BasisGroup<float>>&, const Stream&);
-template void eigh<double>(const std::vector<BasisGroup<double>>&, const Stream&);
+template void eigh_by_jacobi<float>(const std::vector<BasisGroup<float>>&, const Stream&);
+template void eigh_by_jacobi<double>(const std::vector<BasisGroup<double>>&, const Stream&);
 
 }  // namespace kronla::cuda

@@ -1,7 +1,7 @@
 // orthonormalize: one block a matrix for m ≤ 64, by tiles beyond.
 #include <algorithm>
 
-#include "kernels/cuda/device/cholesky_qr.cuh"
+#include "kernels/cuda/device/qr_work.cuh"
 #include "kernels/cuda/device/tasks.cuh"
 #include "kernels/cuda/eigenbasis.h"
 #include "kernels/cuda/orthonormalize_passes.h"
@@ -18,9 +18,11 @@ struct Columns {
   int64_t m, n;
 };
 
+using ColumnsRoom = QrRoom<kBlockMost>;
+
 size_t columns_shared_bytes(int m) {
   const int N = block_size_of(m);
-  return sizeof(QrRoom) + 2 * sizeof(double) * N * block_step_of(N);
+  return sizeof(ColumnsRoom) + 2 * sizeof(double) * N * block_step_of(N);
 }
 
 // The largest magnitude of one matrix, infinite where an element is not finite; for every thread.
@@ -42,8 +44,8 @@ __global__ void __launch_bounds__(kBlockThreads, 3) columns_in_block_kernel(KRON
   const int64_t size = columns.m * columns.n;
   const T* S = columns.S + blockIdx.x * size;
   T* Q = columns.Q + blockIdx.x * size;
-  QrRoom& room = *reinterpret_cast<QrRoom*>(shared);
-  double *M = reinterpret_cast<double*>(shared + sizeof(QrRoom)), *W = M + N * ld;
+  ColumnsRoom& room = *reinterpret_cast<ColumnsRoom*>(shared);
+  double *M = reinterpret_cast<double*>(shared + sizeof(ColumnsRoom)), *W = M + N * ld;
 
   const T largest = largest_in_block(S, size, room.reduce);
   if (!(largest <= Limits<T>::kMax)) {
@@ -56,7 +58,7 @@ __global__ void __launch_bounds__(kBlockThreads, 3) columns_in_block_kernel(KRON
     const int i = index / N, j = index % N;
     W[i * ld + j] = i < m && j < n ? static_cast<double>(S[i * n + j]) * scale : 0.0;
   }
-  const bool full_rank = orthonormalize_in_block<T>(M, m, n, N, room);
+  const bool full_rank = orthonormalize_in_block<T>(StackedPanel{M, N, ld}, m, n, room);
   for (int index = thread; index < m * n; index += kBlockThreads)
     Q[index] = static_cast<T>(W[index / n * ld + index % n]);
   if (thread == 0) columns.info[blockIdx.x] = full_rank ? kGood : kRankDeficient;
@@ -66,14 +68,17 @@ __global__ void __launch_bounds__(kBlockThreads, 3) columns_in_block_kernel(KRON
 constexpr int64_t kChunk = 16384;
 constexpr int kChunkThreads = 256;
 
+constexpr int kNotFinite = -1;  // in the place of `deficient`
+
 __host__ __device__ constexpr int64_t chunks_of(int64_t size) { return (size + kChunk - 1) / kChunk; }
 
 template <class T>
-__global__ void __launch_bounds__(kChunkThreads) measure_kernel(const T* x, int64_t size, T* largest) {
+__global__ void __launch_bounds__(kChunkThreads) measure_kernel(const T* x, int64_t size, T* largest, int32_t* counts) {
   KRONLA_SHARED_ARRAY(double, room, kReduceRoom);
   const int64_t chunks = chunks_of(size), entry = blockIdx.x / chunks, begin = blockIdx.x % chunks * kChunk;
   const T found = largest_in_block(x + entry * size + begin, size - begin < kChunk ? size - begin : kChunk, room);
   if (threadIdx.x == 0) largest[blockIdx.x] = found;
+  if (blockIdx.x == 0 && static_cast<int>(threadIdx.x) < qr_counts<T>(1)) counts[threadIdx.x] = 0;
 }
 
 template <class T>
@@ -90,7 +95,11 @@ __global__ void __launch_bounds__(kChunkThreads)
     group.W[(entry * columns.m + index / n) * group.ld + index % n] =
         static_cast<double>(columns.S[entry * size + index]) * scale;
   if (begin != 0 || threadIdx.x != 0) return;
-  group.state[entry] = {finite ? qr_passes<T>() : 0, 0, 0, 0.0};
+  if (finite) {
+    start_passes<T>(group, 0, static_cast<int>(entry));
+  } else {
+    group.state[entry].deficient = kNotFinite;
+  }
   columns.info[entry] = finite ? kGood : kNonFinite;
 }
 
@@ -100,7 +109,7 @@ __global__ void __launch_bounds__(kChunkThreads)
   const int64_t n = columns.n, size = columns.m * n, chunks = chunks_of(size);
   const int64_t entry = blockIdx.x / chunks, begin = blockIdx.x % chunks * kChunk;
   const int64_t end = size < begin + kChunk ? size : begin + kChunk;
-  const bool bad = group.state[entry].end == 0;  // no pass was allowed; else the first was made
+  const bool bad = group.state[entry].deficient == kNotFinite;
   for (int64_t index = begin + threadIdx.x; index < end; index += kChunkThreads)
     columns.Q[entry * size + index] =
         bad ? Limits<T>::kNaN : static_cast<T>(group.W[(entry * columns.m + index / n) * group.ld + index % n]);
@@ -132,14 +141,14 @@ void orthonormalize(int64_t batch, int64_t m, int64_t n, const T* S, T* Q, int32
            columns_shared_bytes(static_cast<int>(m)), stream.handle, columns);
     return;
   }
-  const QrGroup group = qr_group(batch, m, n, stream);
+  const QrGroup group = qr_group<T>(batch, m, n, 1, stream);
   const int64_t blocks = batch * chunks_of(m * n);
   T* largest = stream.take<T>(blocks);
-  launch("orthonormalize: measure", measure_kernel<T>, grid(blocks), kChunkThreads, 0, stream.handle, S, m * n,
-         largest);
+  launch("orthonormalize: measure", measure_kernel<T>, grid(blocks), kChunkThreads, 0, stream.handle, S, m * n, largest,
+         group.counts);
   launch("orthonormalize: load", load_kernel<T>, grid(blocks), kChunkThreads, 0, stream.handle, columns, group,
          largest);
-  orthonormalize_passes<T>({group}, stream);
+  orthonormalize_passes<T>({group}, 0, stream);
   launch("orthonormalize: store", store_kernel<T>, grid(blocks), kChunkThreads, 0, stream.handle, columns, group);
 }
 

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/device/cholesky_qr.cuh"
+#include "kernels/cuda/device/limits.cuh"
+#include "kernels/cuda/device/qr_work.cuh"
 #include "kernels/cuda/device/tasks.cuh"
 #include "kernels/cuda/device/tile_product.cuh"
 
@@ -11,7 +12,10 @@ namespace {
 
 struct PassSettings {
   int pass, panel;
+  int at;  // of the pass among all runs: for qr_work
 };
+
+constexpr int kSolveBlocks = 3;  // that share a multiprocessor
 
 __host__ __device__ constexpr int tiles_along(int size) { return (size + kTile - 1) / kTile; }
 __host__ __device__ constexpr int lower_tiles(int size) { return tiles_along(size) * (tiles_along(size) + 1) / 2; }
@@ -39,53 +43,59 @@ template <class List>
 __global__ void __launch_bounds__(kThreads, Fp64::kBlocks) gram_kernel(KRONLA_PARAMETER(List) list) {
   KRONLA_SHARED(unsigned char, shared);
   KRONLA_SHARED_ARRAY(double, reduce, kReduceRoom);
-  const int block = static_cast<int>(blockIdx.x);
-  const QrGroup& group = list.tasks[task_of_tile(list, block)];
-  const int tiles = lower_tiles(group.n), tile = (block - group.first_tile) % tiles;
-  const QrMatrix matrix(group, (block - group.first_tile) / tiles);
-  if (list.settings.pass >= matrix.state->end) return;
-  int row, column;
-  triangular_tile(tile, row, column);
-  const bool diagonal = row == column;
-  double total[2][4][4] = {};
-  const Operand W = operand_of(matrix.W, group.ld, group.n, group.m);
-  tile_product<Fp64, Layout::ColumnMajor, Layout::ColumnMajor>(W, row * kTile, W, column * kTile, diagonal,
-                                                               diagonal && threadIdx.x / 32 == 1, shared, total);
-  double gap = 0.0;
-  for_each_in_tile(total, [&](int r, int c, double sum) {
-    const int i = row * kTile + r, j = column * kTile + c;
-    if (i >= group.n || j > i) return;
-    matrix.G[int64_t{i} * group.ld + j] = sum;
-    const double rest = i == j ? sum - 1.0 : sum;
-    gap += (i == j ? 1.0 : 2.0) * rest * rest;
+  KRONLA_SHARED_ARRAY(int, first, List::kMost + 1);
+  const auto work = [&](const QrGroup& group) { return qr_work(group, list.settings.at, QrStage::Gram); };
+  const auto tiles = [](const QrGroup& group) { return lower_tiles(group.n); };
+  for_each_tile(list, first, work, tiles, [&](const QrGroup& group, int entry, int tile) {
+    const QrMatrix matrix(group, entry);
+    int row, column;
+    triangular_tile(tile, row, column);
+    const bool diagonal = row == column;
+    double total[2][4][4] = {};
+    const Operand W = operand_of(matrix.W, group.ld, group.n, group.m);
+    tile_product<Fp64, Layout::ColumnMajor, Layout::ColumnMajor>(W, row * kTile, W, column * kTile, diagonal,
+                                                                 diagonal && threadIdx.x / 32 == 1, shared, total);
+    double gap = 0.0;
+    for_each_in_tile(total, [&](int r, int c, double sum) {
+      const int i = row * kTile + r, j = column * kTile + c;
+      if (i >= group.n || j > i) return;
+      matrix.G[int64_t{i} * group.ld + j] = sum;
+      const double rest = i == j ? sum - 1.0 : sum;
+      gap += (i == j ? 1.0 : 2.0) * rest * rest;
+    });
+    gap = block_sum(gap, reduce);
+    if (threadIdx.x == 0) matrix.gaps[tile] = gap;
   });
-  gap = block_sum(gap, reduce);
-  if (threadIdx.x == 0) matrix.gaps[tile] = gap;
 }
 
 // Whether the pass is needed; the scales of the columns, and what is known of their rank.
 template <class T, class List>
 __global__ void __launch_bounds__(kThreads) scale_kernel(KRONLA_PARAMETER(List) list) {
   KRONLA_SHARED_ARRAY(double, reduce, kReduceRoom);
-  const int block = static_cast<int>(blockIdx.x), pass = list.settings.pass;
-  const QrGroup& group = list.tasks[task_of_tile(list, block)];
-  const QrMatrix matrix(group, block - group.first_tile);
-  if (pass >= matrix.state->end) return;
-  double gap = 0.0;
-  for (int tile = threadIdx.x; tile < lower_tiles(group.n); tile += kThreads) gap += matrix.gaps[tile];
-  gap = block_sum(gap, reduce);
-  for (int j = threadIdx.x; j < group.n; j += kThreads) {
-    const double square = matrix.G[int64_t{j} * group.ld + j];
-    double sine = 1.0;
-    // The first pass measures angles; later ones also what is left of a column that was held.
-    if (pass > 0) sine = matrix.next[j] < 0.0 ? kRankGone : matrix.next[j] * sqrt(square);
-    matrix.sine[j] = sine;
-    matrix.scale[j] = square > 0.0 ? rsqrt(square) : 0.0;
-  }
-  if (threadIdx.x != 0) return;
-  matrix.state->gap = gap;
-  matrix.state->again = 0;
-  if (pass > 0 && sqrt(gap / group.n) <= good_gap<T>()) matrix.state->end = pass;
+  KRONLA_SHARED_ARRAY(int, first, List::kMost + 1);
+  const int pass = list.settings.pass;
+  const auto work = [&](const QrGroup& group) { return qr_work(group, list.settings.at, QrStage::Gram); };
+  for_each_tile(
+      list, first, work, [](const QrGroup&) { return 1; },
+      [&](const QrGroup& group, int entry, int) {
+        const QrMatrix matrix(group, entry);
+        double gap = 0.0;
+        for (int tile = threadIdx.x; tile < lower_tiles(group.n); tile += kThreads) gap += matrix.gaps[tile];
+        gap = block_sum(gap, reduce);
+        if (pass > 0 && sqrt(gap / group.n) <= good_gap<T>()) return;
+        for (int j = threadIdx.x; j < group.n; j += kThreads) {
+          const double square = matrix.G[int64_t{j} * group.ld + j];
+          double sine = 1.0;
+          // The first pass measures angles; later ones also what is left of a column that was held.
+          if (pass > 0) sine = matrix.next[j] < 0.0 ? kRankGone : matrix.next[j] * sqrt(square);
+          matrix.sine[j] = sine;
+          matrix.scale[j] = square > 0.0 ? rsqrt(square) : 0.0;
+        }
+        if (threadIdx.x != 0) return;
+        matrix.state->gap = gap;
+        matrix.state->again = 0;
+        append(qr_work(group, list.settings.at, QrStage::Panels), entry);
+      });
 }
 
 // The tile of the running column panel that a block works on: of G at or below `first`, then of W.
@@ -111,23 +121,25 @@ __host__ __device__ constexpr int panel_tiles(const QrGroup& group, int first) {
 template <class List>
 __global__ void __launch_bounds__(kThreads, Fp64::kBlocks) update_kernel(KRONLA_PARAMETER(List) list) {
   KRONLA_SHARED(unsigned char, shared);
-  const int block = static_cast<int>(blockIdx.x), panel = list.settings.panel, c0 = panel * kTile;
-  const QrGroup& group = list.tasks[task_of_tile(list, block)];
-  const int tiles = panel_tiles(group, panel), index = (block - group.first_tile) % tiles;
-  const QrMatrix matrix(group, (block - group.first_tile) / tiles);
-  if (list.settings.pass >= matrix.state->end) return;
-  const PanelTile tile(group, matrix, panel, index);
-  const bool diagonal = tile.of_G && tile.row == panel;
-  double total[2][4][4] = {};
-  const Operand left = operand_of(tile.of_G ? matrix.G : matrix.W, group.ld, tile.limit, c0);
-  const Operand right = operand_of(matrix.G, group.ld, group.n, c0);
-  tile_product<Fp64, Layout::RowMajor, Layout::RowMajor>(left, tile.row * kTile, right, c0, diagonal,
-                                                         diagonal && threadIdx.x / 32 == 1, shared, total);
-  for_each_in_tile(total, [&](int r, int c, double sum) {
-    if (r >= tile.count || c0 + c >= group.n || (diagonal && c > r)) return;
-    double* at = tile.rows + int64_t{r} * group.ld + c0 + c;
-    const double left_scale = tile.of_G ? matrix.scale[tile.row * kTile + r] : 1.0;
-    *at = *at * (left_scale * matrix.scale[c0 + c]) - sum;
+  KRONLA_SHARED_ARRAY(int, first, List::kMost + 1);
+  const int panel = list.settings.panel, c0 = panel * kTile;
+  const auto work = [&](const QrGroup& group) { return qr_work(group, list.settings.at, QrStage::Panels); };
+  const auto tiles = [&](const QrGroup& group) { return c0 < group.n ? panel_tiles(group, panel) : 0; };
+  for_each_tile(list, first, work, tiles, [&](const QrGroup& group, int entry, int index) {
+    const QrMatrix matrix(group, entry);
+    const PanelTile tile(group, matrix, panel, index);
+    const bool diagonal = tile.of_G && tile.row == panel;
+    double total[2][4][4] = {};
+    const Operand left = operand_of(tile.of_G ? matrix.G : matrix.W, group.ld, tile.limit, c0);
+    const Operand right = operand_of(matrix.G, group.ld, group.n, c0);
+    tile_product<Fp64, Layout::RowMajor, Layout::RowMajor>(left, tile.row * kTile, right, c0, diagonal,
+                                                           diagonal && threadIdx.x / 32 == 1, shared, total);
+    for_each_in_tile(total, [&](int r, int c, double sum) {
+      if (r >= tile.count || c0 + c >= group.n || (diagonal && c > r)) return;
+      double* at = tile.rows + int64_t{r} * group.ld + c0 + c;
+      const double left_scale = tile.of_G ? matrix.scale[tile.row * kTile + r] : 1.0;
+      *at = *at * (left_scale * matrix.scale[c0 + c]) - sum;
+    });
   });
 }
 
@@ -135,51 +147,56 @@ size_t panel_shared_bytes() { return 2 * kTile * block_step_of(kTile) * sizeof(d
 
 // Panel k: every block factors the tile on the diagonal for itself and solves its own rows; no launch waits for one block.
 template <class T, class List>
-__global__ void __launch_bounds__(kThreads, 3) solve_kernel(KRONLA_PARAMETER(List) list) {
+__global__ void __launch_bounds__(kThreads, kSolveBlocks) solve_kernel(KRONLA_PARAMETER(List) list) {
   KRONLA_SHARED(double, M);
   KRONLA_SHARED_ARRAY(double, sine, kTile);
   KRONLA_SHARED_ARRAY(double, next, kTile);
-  const int block = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
+  KRONLA_SHARED_ARRAY(int, first, List::kMost + 1);
+  const int thread = static_cast<int>(threadIdx.x);
   const int panel = list.settings.panel, pass = list.settings.pass, c0 = panel * kTile;
-  const QrGroup& group = list.tasks[task_of_tile(list, block)];
-  const int tiles = panel_tiles(group, panel + 1), index = (block - group.first_tile) % tiles;
-  const QrMatrix matrix(group, (block - group.first_tile) / tiles);
-  if (pass >= matrix.state->end) return;
-  const PanelTile tile(group, matrix, panel + 1, index);
-  const int width = group.n - c0 < kTile ? group.n - c0 : kTile, N = block_size_of(width), ld = block_step_of(N);
+  const auto work = [&](const QrGroup& group) { return qr_work(group, list.settings.at, QrStage::Panels); };
+  const auto tiles = [&](const QrGroup& group) { return c0 < group.n ? panel_tiles(group, panel + 1) : 0; };
+  for_each_tile(list, first, work, tiles, [&](const QrGroup& group, int entry, int index) {
+    const QrMatrix matrix(group, entry);
+    const PanelTile tile(group, matrix, panel + 1, index);
+    const int width = group.n - c0 < kTile ? group.n - c0 : kTile, N = block_size_of(width), ld = block_step_of(N);
 
-  if (thread < N) sine[thread] = thread < width ? matrix.sine[c0 + thread] : 1.0;
-  for (int index_M = thread; index_M < (N + kTile) * N; index_M += kThreads) {
-    const int i = index_M / N, j = index_M % N;
-    double value = i == j ? 1.0 : 0.0;
-    if (i < N) {
-      if (i < width && j <= i) value = matrix.G[int64_t{c0 + i} * group.ld + c0 + j];
-    } else {
-      value = i - N < tile.count && j < width ? tile.rows[int64_t{i - N} * group.ld + c0 + j] : 0.0;
+    if (thread < N) sine[thread] = thread < width ? matrix.sine[c0 + thread] : 1.0;
+    for (int index_M = thread; index_M < (N + kTile) * N; index_M += kThreads) {
+      const int i = index_M / N, j = index_M % N;
+      double value = i == j ? 1.0 : 0.0;
+      if (i < N) {
+        if (i < width && j <= i) value = matrix.G[int64_t{c0 + i} * group.ld + c0 + j];
+      } else {
+        value = i - N < tile.count && j < width ? tile.rows[int64_t{i - N} * group.ld + c0 + j] : 0.0;
+      }
+      M[i * ld + j] = value;
     }
-    M[i * ld + j] = value;
-  }
-  __syncthreads();
-  const bool again = eliminate_panel(M, N, kTile, rank_test<T>(group.m), sine, next);
-  for (int index_M = thread; index_M < tile.count * width; index_M += kThreads) {
-    const int i = index_M / width, j = index_M % width;
-    tile.rows[int64_t{i} * group.ld + c0 + j] = !tile.of_G && next[j] == kReplaceNow
-                                                    ? replacement(tile.row * kTile + i, c0 + j, group.n, pass)
-                                                    : M[(N + i) * ld + j];
-  }
-  if (tile.of_G || tile.row != 0) return;  // one block speaks for all
-  if (thread < width) matrix.next[c0 + thread] = next[thread];
-  if (thread != 0) return;
-  QrState& state = *matrix.state;
-  if (again) state.again = 1;
-  for (int j = 0; j < width; ++j)
-    if (next[j] < 0.0) state.deficient = 1;
-  if (c0 + width == group.n && state.again == 0 && state.gap < kSettledGap) state.end = pass + 1;
+    __syncthreads();
+    const bool again = eliminate_panel<kThreads>(StackedPanel{M, N, ld}, kTile, rank_test<T>(group.m), sine, next);
+    for (int index_M = thread; index_M < tile.count * width; index_M += kThreads) {
+      const int i = index_M / width, j = index_M % width;
+      tile.rows[int64_t{i} * group.ld + c0 + j] = !tile.of_G && next[j] == kReplaceNow
+                                                      ? replacement(tile.row * kTile + i, c0 + j, group.n, pass)
+                                                      : M[(N + i) * ld + j];
+    }
+    if (tile.of_G || tile.row != 0) return;  // one block speaks for all
+    if (thread < width) matrix.next[c0 + thread] = next[thread];
+    if (thread != 0) return;
+    QrState& state = *matrix.state;
+    if (again) state.again = 1;
+    for (int j = 0; j < width; ++j)
+      if (next[j] < 0.0) state.deficient = 1;
+    if (c0 + width < group.n || pass + 1 == qr_passes<T>()) return;
+    if (state.again != 0 || state.gap >= kSettledGap)
+      append(qr_work(group, list.settings.at + 1, QrStage::Gram), entry);
+  });
 }
 
 }  // namespace
 
-QrGroup qr_group(int64_t batch, int64_t m, int64_t n, const Stream& stream) {
+template <class T>
+QrGroup qr_group(int64_t batch, int64_t m, int64_t n, int64_t runs, const Stream& stream) {
   const int64_t ld = qr_step(n);
   checked_int(m * ld);
   QrGroup group{};
@@ -192,47 +209,54 @@ QrGroup qr_group(int64_t batch, int64_t m, int64_t n, const Stream& stream) {
   group.columns = stream.take<double>(batch * 3 * n);
   group.gaps = stream.take<double>(batch * lower_tiles(group.n));
   group.state = stream.take<QrState>(batch);
+  group.counts = stream.take<int32_t>(qr_counts<T>(runs));
+  group.entries = stream.take<int32_t>(2 * batch);
   return group;
 }
 
 template <class T>
-void orthonormalize_passes(const std::vector<QrGroup>& groups, const Stream& stream) {
+void orthonormalize_passes(const std::vector<QrGroup>& groups, int64_t run, const Stream& stream) {
   int panels = 0;
   for (const QrGroup& group : groups)
     if (group.batch > 0) panels = std::max(panels, tiles_along(group.n));
-  const auto has = [](const QrGroup& group, int panel) { return panel < tiles_along(group.n); };
+  const auto matrices = [](const QrGroup& group) { return int64_t{group.n > 0 ? group.batch : 0}; };
   for (int pass = 0; panels > 0 && pass < qr_passes<T>(); ++pass) {
+    const int at = checked_int(run * qr_passes<T>() + pass);
     for_each_launch(
-        groups, PassSettings{pass, 0}, [](const QrGroup& group) { return int64_t{group.batch} * lower_tiles(group.n); },
+        groups, PassSettings{pass, 0, at},
+        [](const QrGroup& group) { return int64_t{group.batch} * lower_tiles(group.n); },
         [&](const auto& list, unsigned blocks) {
-          launch("orthonormalize: Gram matrices", gram_kernel<std::decay_t<decltype(list)>>, dim3(blocks), kThreads,
-                 tile_shared_bytes<Fp64>(), stream.handle, list);
-        });
-    for_each_launch(
-        groups, PassSettings{pass, 0}, [](const QrGroup& group) { return int64_t{group.n > 0 ? group.batch : 0}; },
-        [&](const auto& list, unsigned blocks) {
-          launch("orthonormalize: scales", scale_kernel<T, std::decay_t<decltype(list)>>, dim3(blocks), kThreads, 0,
+          launch("orthonormalize: Gram matrices", gram_kernel<std::decay_t<decltype(list)>>,
+                 dim3(std::min(blocks, resident_blocks(Fp64::kBlocks))), kThreads, tile_shared_bytes<Fp64>(),
                  stream.handle, list);
         });
+    for_each_launch(groups, PassSettings{pass, 0, at}, matrices, [&](const auto& list, unsigned blocks) {
+      launch("orthonormalize: scales", scale_kernel<T, std::decay_t<decltype(list)>>,
+             dim3(std::min(blocks, resident_blocks(8))), kThreads, 0, stream.handle, list);
+    });
     for (int panel = 0; panel < panels; ++panel) {
       const auto tiles = [&](int first) {
-        return [&has, panel, first](const QrGroup& group) {
-          return has(group, panel) ? int64_t{group.batch} * panel_tiles(group, first) : int64_t{0};
+        return [panel, first](const QrGroup& group) {
+          return panel < tiles_along(group.n) ? int64_t{group.batch} * panel_tiles(group, first) : int64_t{0};
         };
       };
-      for_each_launch(groups, PassSettings{pass, panel}, tiles(panel), [&](const auto& list, unsigned blocks) {
-        launch("orthonormalize: update", update_kernel<std::decay_t<decltype(list)>>, dim3(blocks), kThreads,
-               tile_shared_bytes<Fp64>(), stream.handle, list);
+      for_each_launch(groups, PassSettings{pass, panel, at}, tiles(panel), [&](const auto& list, unsigned blocks) {
+        launch("orthonormalize: update", update_kernel<std::decay_t<decltype(list)>>,
+               dim3(std::min(blocks, resident_blocks(Fp64::kBlocks))), kThreads, tile_shared_bytes<Fp64>(),
+               stream.handle, list);
       });
-      for_each_launch(groups, PassSettings{pass, panel}, tiles(panel + 1), [&](const auto& list, unsigned blocks) {
-        launch("orthonormalize: solve", solve_kernel<T, std::decay_t<decltype(list)>>, dim3(blocks), kThreads,
-               panel_shared_bytes(), stream.handle, list);
+      for_each_launch(groups, PassSettings{pass, panel, at}, tiles(panel + 1), [&](const auto& list, unsigned blocks) {
+        launch("orthonormalize: solve", solve_kernel<T, std::decay_t<decltype(list)>>,
+               dim3(std::min(blocks, resident_blocks(kSolveBlocks))), kThreads, panel_shared_bytes(), stream.handle,
+               list);
       });
     }
   }
 }
 
-template void orthonormalize_passes<float>(const std::vector<QrGroup>&, const Stream&);
-template void orthonormalize_passes<double>(const std::vector<QrGroup>&, const Stream&);
+template QrGroup qr_group<float>(int64_t, int64_t, int64_t, int64_t, const Stream&);
+template QrGroup qr_group<double>(int64_t, int64_t, int64_t, int64_t, const Stream&);
+template void orthonormalize_passes<float>(const std::vector<QrGroup>&, int64_t, const Stream&);
+template void orthonormalize_passes<double>(const std::vector<QrGroup>&, int64_t, const Stream&);
 
 }  // namespace kronla::cuda

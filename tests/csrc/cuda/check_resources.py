@@ -27,10 +27,18 @@ HOT = (
     "pair_kernel<",
     "product_kernel<Tf32<",
     "pass_kernel<float",
+    "product_kernel<float",
+    "rayleigh_kernel<float",
+    "form_kernel<float",
+    "gram_kernel<TaskList<QrGroup",
+    "update_kernel<TaskList<QrGroup",
+    "solve_kernel<float",
+    "update_block_kernel<false, float",
+    "update_wide_kernel",
 )
 
 #: Sources that compile for long: they come first, so that none is left for the end.
-SLOW = ("inverse_root_block", "eigenbasis_block", "factors")
+SLOW = ("inverse_root_block", "eigenbasis_block", "eigenbasis_tiled", "factors")
 
 FLAGS = ["-std=c++17", "-O3", "-Werror=all-warnings", f"-I{ROOT / 'csrc'}"]
 TEST_FLAGS = [f"-I{ROOT / 'tests' / 'csrc'}"]

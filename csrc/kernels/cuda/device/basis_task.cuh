@@ -1,16 +1,18 @@
 // What the tiled eigenbasis kernels are told of a group of matrices, and where each keeps its own.
 #pragma once
 
+#include "kernels/cuda/device/qr_work.cuh"
 #include "kernels/cuda/device/tile_product.cuh"
-#include "kernels/cuda/orthonormalize_passes.h"
 #include "kernels/eigenbasis.h"
 
 namespace kronla::cuda {
 
-// What is known of one matrix, in device memory. While `active` it moves on; kernels leave at once where it is not.
+// What is known of one matrix, in device memory. While `active` it moves on, and is on the lists of work.
 struct BasisState {
   double scale, norm, ratio;
-  int32_t finite, active, steps, qr;  // qr: the running step, or the last one, was a QR step
+  int32_t finite, active, steps, qr;     // qr: the running step, or the last one, was a QR step
+  int32_t spoiled;                       // QᵀAQ is not finite, though A and Q are
+  int32_t failed, null_begin, null_end;  // of an eigendecomposition; which eigenvalues count as 0
 };
 
 template <class T>
@@ -18,8 +20,8 @@ struct TiledTask {
   const T *A_in, *Q_old;
   T *Q_out, *eigenvalues, *ratio;
   int32_t *steps, *info;
-  // Scratch, for each matrix: A scaled by a power of two, Q, and AQ or the rotation, [n, ld]; B = QᵀAQ lies in G, which is
-  // formed when B is used up.
+  // Scratch, for each matrix: A scaled by a power of two, Q, and AQ, the rotation or the eigenvectors as rows, [n, ld];
+  // B = QᵀAQ lies in G, which is formed when B is used up.
   T *A, *Q, *P;
   T* largest;       // [2, chunks], of A and of Q
   double* squares;  // [chunks] of A, then [tiles] of the lower triangle of B
@@ -27,16 +29,43 @@ struct TiledTask {
   int32_t* rank;
   BasisState* state;
   double *W, *G;  // [n, ld_W]
+  // The matrices that are still at work, list s after s decisions (work_of), and what makes W orthonormal.
+  int32_t* counts;   // [steps + 2], zero before the first
+  int32_t* entries;  // [2, batch]
+  int32_t *qr_counts, *qr_entries;
   QrState* passes;
+  T* values;  // of an eigendecomposition, and where it failed
+  int32_t* failed;
   int batch, n, ld, ld_W;
   BasisMethod method;
   int first_tile;
 };
 
+// What a call is for. A step needs W and its orthonormalisation; a decomposition needs the solver.
+enum class Purpose : int32_t { Step, SolvedStep, Eigh };
+
 struct TiledSettings {
   double tol;
-  int last;  // no step follows
+  int step, steps;  // decisions that were made, of so many that allow a step
+  Purpose what;
 };
+
+template <class T>
+__device__ __forceinline__ WorkList work_of(const TiledTask<T>& task, int list) {
+  return {task.counts + list, task.entries + list % 2 * task.batch};
+}
+
+// The matrix goes on to the next step.
+template <class T>
+__device__ __forceinline__ void go_on(const TiledTask<T>& task, int step, int entry) {
+  append(work_of(task, step + 1), entry);
+  QrGroup group{};
+  group.counts = task.qr_counts;
+  group.entries = task.qr_entries;
+  group.state = task.passes;
+  group.batch = task.batch;
+  start_passes<T>(group, step, entry);
+}
 
 template <class T>
 using MathOf = std::conditional_t<std::is_same_v<T, double>, Fp64, Tf32x3>;
@@ -57,11 +86,12 @@ struct Matrix {
   double *norms, *squares, *quotients, *W;
   int32_t* rank;
   BasisState* state;
-  QrState* passes;
+  const T* values;
+  const int32_t* failed;
   __device__ __forceinline__ Matrix(const TiledTask<T>& task, int entry) {
     const int64_t e = entry, n = task.n, in = e * n * n, padded = e * n * task.ld;
     A_in = task.A_in + in;
-    Q_old = task.Q_old + in;
+    Q_old = task.Q_old == nullptr ? nullptr : task.Q_old + in;
     A = task.A + padded;
     Q = task.Q + padded;
     P = task.P + padded;
@@ -70,10 +100,11 @@ struct Matrix {
     norms = task.squares + e * (chunks_of(task.n) + lower_tiles(task.n));
     squares = norms + chunks_of(task.n);
     quotients = task.quotients + e * n;
-    W = task.W + e * n * task.ld_W;
+    W = task.W == nullptr ? nullptr : task.W + e * n * task.ld_W;
     rank = task.rank + e * n;
     state = task.state + e;
-    passes = task.passes + e;
+    values = task.values == nullptr ? nullptr : task.values + e * n;
+    failed = task.failed == nullptr ? nullptr : task.failed + e;
   }
 };
 

@@ -1,4 +1,4 @@
-// Products of small matrices that lie whole in shared memory, by the 128 threads of one block.
+// Products of small matrices that lie whole in shared memory, by the threads of one block.
 //
 // Matrices are N × N with N a multiple of 16, zero beyond their own size, rows `ld = N + 4` apart: the fragments of a
 // left side then meet no bank twice, those of a right or a transposed side at most two lanes a bank.
@@ -8,8 +8,8 @@
 
 namespace kronla::cuda {
 
-inline constexpr int kBlockThreads = 128;
-inline constexpr int kBlockMost = 64;  // the largest matrix
+inline constexpr int kBlockMost = 64;  // the largest matrix of a block of 128 threads
+inline constexpr int kBlockThreads = 2 * kBlockMost;
 
 __host__ __device__ constexpr int block_size_of(int n) { return n <= 16 ? 16 : (n + 15) / 16 * 16; }
 __host__ __device__ constexpr int block_step_of(int N) { return N + 4; }
@@ -64,10 +64,10 @@ __device__ __forceinline__ void block_tile(const double* X, const double* Y, int
 }
 
 // store(i, j, sum) for every element of op(X) Y; of a symmetric result only for the tiles that reach the lower triangle.
-template <bool kTransposed, class T, class Store>
+template <bool kTransposed, int kBlock, class T, class Store>
 __device__ __forceinline__ void block_product(const T* X, const T* Y, int N, bool lower_only, Store&& store) {
   const int side = N / 16, warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  for (int tile = warp; tile < side * side; tile += kBlockThreads / 32) {
+  for (int tile = warp; tile < side * side; tile += kBlock / 32) {
     const int i = tile / side * 16, j = tile % side * 16;
     if (lower_only && j > i) continue;
     T total[2][4] = {};

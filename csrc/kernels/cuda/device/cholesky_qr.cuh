@@ -1,6 +1,6 @@
 // The orthonormal factor of W by Cholesky of its Gram matrix, in float64: the parts of it that lie in shared memory.
 //
-// The panel M stacks G = D WᵀW D, of unit diagonal, above rows of W D: what the Cholesky factorisation does to the rows of
+// The panel stacks G = D WᵀW D, of unit diagonal, above rows of W D: what the Cholesky factorisation does to the rows of
 // G below a block of columns is what W L⁻ᵀ asks for, so one elimination does both.
 //
 // Rank. A pivot is the square of the sine between a column and the span of those before it, and known up to rounding,
@@ -12,6 +12,7 @@
 #include "kernels/cuda/device/block_product.cuh"
 #include "kernels/cuda/device/magnitude.cuh"
 #include "kernels/cuda/device/reduce.cuh"
+#include "kernels/cuda/device/symmetric_blocks.cuh"
 
 namespace kronla::cuda {
 
@@ -49,15 +50,35 @@ __device__ __forceinline__ double replacement(int i, int j, int n, int pass) {
   return static_cast<double>(static_cast<int64_t>(z >> 11) - (int64_t{1} << 52)) * 0x1p-52;
 }
 
-// M[N + below, N], rows N + 4 apart, below a multiple of 8 and at most 64: eliminates the columns of the upper N rows
-// (their lower triangle is read) from all rows. sine[N] and next[N] in shared memory: what the passes before divided each column by, and the same after this one. True where a
-// pivot was held or a column must be replaced. 128 threads; a barrier must come before and after.
+// Where the rows of a panel lie, N of G and below them those of W: all of them whole, in M with rows ld apart …
+struct StackedPanel {
+  double* M;
+  int N, ld;
+  __device__ __forceinline__ double* at(int row, int column) const { return M + row * ld + column; }
+  __device__ __forceinline__ double* W() const { return M + N * ld; }
+};
+// … or of G only the 16 × 16 blocks on and below the diagonal, as in symmetric_blocks.cuh: half the room.
+struct SplitPanel {
+  double *G, *rows;
+  int N, ld;
+  __device__ __forceinline__ double* at(int row, int column) const {
+    return row < N
+               ? G + place_of_block(row / kSide, column / kSide) + place_in_block<double>(row % kSide, column % kSide)
+               : rows + (row - N) * ld + column;
+  }
+  __device__ __forceinline__ double* W() const { return rows; }
+};
+
+// Eliminates the columns of G (its lower triangle is read) from all N + below rows, below a multiple of 8; as many
+// threads as rows, or more. sine[N] and next[N] in shared memory: what the passes before divided each column by, and the
+// same after this one. True where a pivot was held or a column must be replaced. A barrier must come before and after.
 //
 // By eight columns: each thread factors the 8 × 8 block on the diagonal for itself, in registers, and solves its own row;
 // tensor cores update what is to the right. Two barriers per eight columns, and none in the chain of square roots.
-__device__ __forceinline__ bool eliminate_panel(double* M, int N, int below, RankTest test, const double* sine,
+template <int kBlock, class Panel>
+__device__ __forceinline__ bool eliminate_panel(const Panel& panel, int below, RankTest test, const double* sine,
                                                 double* next) {
-  const int ld = block_step_of(N), row = static_cast<int>(threadIdx.x), warp = row / 32, lane = row % 32;
+  const int N = panel.N, row = static_cast<int>(threadIdx.x), warp = row / 32, lane = row % 32;
   const int g = lane >> 2, t = lane & 3, upper_tiles = N / 8;
   bool again = false;
   for (int p = 0; p < N; p += 8) {
@@ -65,7 +86,7 @@ __device__ __forceinline__ bool eliminate_panel(double* M, int N, int below, Ran
 #pragma unroll
     for (int i = 0; i < 8; ++i)
 #pragma unroll
-      for (int j = 0; j <= i; ++j) L[i][j] = M[(p + i) * ld + p + j];
+      for (int j = 0; j <= i; ++j) L[i][j] = *panel.at(p + i, p + j);
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
       const bool held = !(L[j][j] > test.hold);
@@ -86,25 +107,23 @@ __device__ __forceinline__ bool eliminate_panel(double* M, int N, int below, Ran
       double x[8];
 #pragma unroll
       for (int j = 0; j < 8; ++j) {
-        x[j] = M[row * ld + p + j];
+        x[j] = *panel.at(row, p + j);
 #pragma unroll
         for (int i = 0; i < j; ++i) x[j] -= x[i] * L[j][i];
         x[j] *= inverse[j];
       }
 #pragma unroll
-      for (int j = 0; j < 8; ++j) M[row * ld + p + j] = x[j];
+      for (int j = 0; j < 8; ++j) *panel.at(row, p + j) = x[j];
     }
     __syncthreads();
-    for (int ti = warp; ti < upper_tiles + below / 8; ti += kBlockThreads / 32) {
+    for (int ti = warp; ti < upper_tiles + below / 8; ti += kBlock / 32) {
       const int last = ti < upper_tiles ? ti : upper_tiles - 1;
-      const double* left = M + (8 * ti + g) * ld + p + t;
-      const double a[2] = {-left[0], -left[4]};
+      const double a[2] = {-*panel.at(8 * ti + g, p + t), -*panel.at(8 * ti + g, p + t + 4)};
       for (int tj = p / 8 + 1; tj <= last; ++tj) {
-        const double* right = M + (8 * tj + g) * ld + p + t;
-        double2* target = reinterpret_cast<double2*>(M + (8 * ti + g) * ld + 8 * tj + 2 * t);
+        double2* target = reinterpret_cast<double2*>(panel.at(8 * ti + g, 8 * tj + 2 * t));
         double2 value = *target;
-        mma_fp64(value.x, value.y, a[0], right[0]);
-        mma_fp64(value.x, value.y, a[1], right[4]);
+        mma_fp64(value.x, value.y, a[0], *panel.at(8 * tj + g, p + t));
+        mma_fp64(value.x, value.y, a[1], *panel.at(8 * tj + g, p + t + 4));
         *target = value;
       }
     }
@@ -113,59 +132,59 @@ __device__ __forceinline__ bool eliminate_panel(double* M, int N, int below, Ran
   return again;
 }
 
-// The lower triangle of WᵀW, W[N, N] with rows N + 4 apart, into G; and ‖WᵀW − I‖_F² over the first n columns, this
-// thread's part.
-__device__ __forceinline__ double gram_in_block(const double* W, double* G, int n, int N) {
-  const int ld = block_step_of(N);
+// The lower triangle of WᵀW, W[N, N] with rows ld apart, into G; and ‖WᵀW − I‖_F² over the first n columns, this thread's
+// part.
+template <int kBlock, class Panel>
+__device__ __forceinline__ double gram_in_block(const Panel& panel, int n) {
   double gap = 0.0;
-  block_product<true>(W, W, N, true, [&](int i, int j, double sum) {
+  block_product<true, kBlock>(panel.W(), panel.W(), panel.N, true, [&](int i, int j, double sum) {
     if (j > i) return;
-    G[i * ld + j] = sum;
+    *panel.at(i, j) = sum;
     const double rest = i == j ? sum - 1.0 : sum;
     if (i < n) gap += (i == j ? 1.0 : 2.0) * rest * rest;
   });
   return gap;
 }
 
-// Shared memory of orthonormalize_in_block beside M.
+// Shared memory of orthonormalize_in_block beside the panel.
+template <int kMost>
 struct QrRoom {
-  double sine[kBlockMost], next[kBlockMost], scale[kBlockMost], reduce[kReduceRoom];
+  double sine[kMost], next[kMost], scale[kMost], reduce[kReduceRoom];
 };
 
-// The lower half of M[2N, N], W[m, n] with n ≤ m ≤ 64 and zeros beyond, becomes its orthonormal factor. False where the
-// rank is deficient. 128 threads; needs no barrier before, ends with one.
-template <class T>
-__device__ __forceinline__ bool orthonormalize_in_block(double* M, int m, int n, int N, QrRoom& room) {
-  const int ld = block_step_of(N), thread = static_cast<int>(threadIdx.x);
-  double *G = M, *W = M + N * ld;
+// The rows W[m, n] of a panel of 2N rows, n ≤ m ≤ N and zeros beyond, become their orthonormal factor. False where the
+// rank is deficient. 2 kMost threads; needs no barrier before, ends with one.
+template <class T, int kMost, class Panel>
+__device__ __forceinline__ bool orthonormalize_in_block(const Panel& panel, int m, int n, QrRoom<kMost>& room) {
+  constexpr int kBlock = 2 * kMost;
+  const int N = panel.N, ld = panel.ld, thread = static_cast<int>(threadIdx.x);
   const RankTest test = rank_test<T>(m);
   bool full_rank = true;
   if (thread < N) room.sine[thread] = 1.0;
   for (int pass = 0; pass < qr_passes<T>(); ++pass) {
     __syncthreads();
-    const double gap = block_sum(gram_in_block(W, G, n, N), room.reduce);
+    const double gap = block_sum(gram_in_block<kBlock>(panel, n), room.reduce);
     if (pass > 0 && sqrt(gap / n) <= good_gap<T>()) break;
     if (thread < N) {
-      const double square = G[thread * ld + thread];
+      const double square = *panel.at(thread, thread);
       room.scale[thread] = square > 0.0 ? rsqrt(square) : 0.0;
       // The first pass measures angles; later ones also what is left of a column that was held.
       if (pass > 0 && thread < n && room.sine[thread] > 0.0) room.sine[thread] *= sqrt(square);
     }
     __syncthreads();
-    for (int index = thread; index < 2 * N * N; index += kBlockThreads) {
+    for (int index = thread; index < N * N; index += kBlock) {
       const int i = index / N, j = index % N;
-      if (i >= N) {
-        M[i * ld + j] *= room.scale[j];
-      } else if (j <= i) {
-        M[i * ld + j] = i == j && i >= n ? 1.0 : M[i * ld + j] * (room.scale[i] * room.scale[j]);
-      }
+      panel.W()[i * ld + j] *= room.scale[j];
+      if (j > i) continue;
+      double* at = panel.at(i, j);
+      *at = i == j && i >= n ? 1.0 : *at * (room.scale[i] * room.scale[j]);
     }
     __syncthreads();
-    const bool again = eliminate_panel(M, N, N, test, room.sine, room.next);
+    const bool again = eliminate_panel<kBlock>(panel, N, test, room.sine, room.next);
     if (again) {  // the same for all threads
-      for (int index = thread; index < m * n; index += kBlockThreads) {
+      for (int index = thread; index < m * n; index += kBlock) {
         const int i = index / n, j = index % n;
-        if (room.next[j] == kReplaceNow) W[i * ld + j] = replacement(i, j, n, pass);
+        if (room.next[j] == kReplaceNow) panel.W()[i * ld + j] = replacement(i, j, n, pass);
       }
     }
     for (int j = 0; j < n; ++j) full_rank = full_rank && room.next[j] >= 0.0;

@@ -17,7 +17,7 @@ __device__ __forceinline__ double converged_at() {
 }
 
 struct JacobiRoom {
-  double cosine[kJacobiMost / 2], sine[kJacobiMost / 2], reduce[kReduceRoom];
+  double sine[kJacobiMost / 2], half[kJacobiMost / 2], reduce[kReduceRoom];
   int first[kJacobiMost / 2], second[kJacobiMost / 2], rank[kJacobiMost];
 };
 
@@ -41,6 +41,14 @@ __device__ __forceinline__ double off_diagonal_norm(const double* M, int n, int 
   return sqrt(block_sum(squares, room));
 }
 
+// (x, y) turned by an angle with sine s and half = tan(angle/2) = s/(1 + cos): as a correction, so that the rounding of the
+// many small angles of the last sweeps is small too, and V stays orthogonal to a few u (Rutishauser 1966).
+__device__ __forceinline__ void turn(double s, double half, double& x, double& y) {
+  const double old = x;
+  x -= s * (y + half * x);
+  y += s * (old - half * y);
+}
+
 // Diagonalises M[m, m], m even, both triangles kept; V ← V times the rotations. Two barriers for m/2 rotations.
 template <int kBlock>
 __device__ __forceinline__ void sweep(double* M, double* V, int m, int ld, double negligible, JacobiRoom& room) {
@@ -50,14 +58,15 @@ __device__ __forceinline__ void sweep(double* M, double* V, int m, int ld, doubl
       int p, q;
       pair_of_round(m, round, thread, p, q);
       const double o = M[p * ld + q], d = M[q * ld + q] - M[p * ld + p];
-      double c = 1.0, s = 0.0;
-      if (fabs(o) > negligible) {  // t = tan of the smaller angle (Rutishauser 1966)
+      double half = 0.0, s = 0.0;
+      if (fabs(o) > negligible) {  // t = tan of the smaller angle
         const double root = sqrt(d * d + 4.0 * o * o), t = 2.0 * o / (d >= 0.0 ? d + root : d - root);
-        c = rsqrt(1.0 + t * t);
+        const double c = rsqrt(1.0 + t * t);
         s = t * c;
+        half = s / (1.0 + c);
       }
-      room.cosine[thread] = c;
       room.sine[thread] = s;
+      room.half[thread] = half;
       room.first[thread] = p;
       room.second[thread] = q;
     }
@@ -66,11 +75,13 @@ __device__ __forceinline__ void sweep(double* M, double* V, int m, int ld, doubl
     for (int index = thread; index < pairs * pairs; index += kBlock) {
       const int i = index / pairs, j = index % pairs;
       if (j > i) continue;
-      const double ci = room.cosine[i], si = room.sine[i], cj = room.cosine[j], sj = room.sine[j];
+      const double si = room.sine[i], hi = room.half[i], sj = room.sine[j], hj = room.half[j];
       const int pi = room.first[i], qi = room.second[i], pj = room.first[j], qj = room.second[j];
-      const double a = M[pi * ld + pj], b = M[pi * ld + qj], e = M[qi * ld + pj], f = M[qi * ld + qj];
-      const double ta = cj * a - sj * b, tb = sj * a + cj * b, te = cj * e - sj * f, tf = sj * e + cj * f;
-      const double na = ci * ta - si * te, nb = ci * tb - si * tf, ne = si * ta + ci * te, nf = si * tb + ci * tf;
+      double na = M[pi * ld + pj], nb = M[pi * ld + qj], ne = M[qi * ld + pj], nf = M[qi * ld + qj];
+      turn(sj, hj, na, nb);
+      turn(sj, hj, ne, nf);
+      turn(si, hi, na, ne);
+      turn(si, hi, nb, nf);
       const bool own = i == j && si != 0.0;  // the pair's own block becomes diagonal
       M[pi * ld + pj] = na;
       M[qi * ld + qj] = nf;
@@ -85,10 +96,7 @@ __device__ __forceinline__ void sweep(double* M, double* V, int m, int ld, doubl
     }
     for (int index = thread; index < pairs * m; index += kBlock) {
       const int i = index / m, row = index % m;
-      double *left = V + row * ld + room.first[i], *right = V + row * ld + room.second[i];
-      const double x = *left, y = *right, c = room.cosine[i], s = room.sine[i];
-      *left = c * x - s * y;
-      *right = s * x + c * y;
+      turn(room.sine[i], room.half[i], V[row * ld + room.first[i]], V[row * ld + room.second[i]]);
     }
     __syncthreads();
   }

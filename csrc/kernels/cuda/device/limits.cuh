@@ -17,4 +17,16 @@ inline size_t largest_shared_memory() {
 #endif
 }
 
+// Blocks that run at a time, `each` of them on a multiprocessor.
+inline unsigned resident_blocks(int each) {
+#if defined(__CUDACC__)
+  int device = 0, count = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+  return static_cast<unsigned>(count * each);
+#else
+  return static_cast<unsigned>(3 * each);  // few, so that every block goes round
+#endif
+}
+
 }  // namespace kronla::cuda
