@@ -23,7 +23,7 @@ def by_kronla(As: list[Tensor], *, p: int) -> list[Tensor]:
 
 def by_eigh(As: list[Tensor], *, p: int) -> list[Tensor]:
     """A decomposition, the powers, one product."""
-    return [_root(*torch.linalg.eigh(A), A, p) for A in As]
+    return [_root(A, p) for A in As]
 
 
 def by_float64_eigh(As: list[Tensor], *, p: int) -> list[Tensor]:
@@ -36,7 +36,8 @@ def by_float64_eigh(As: list[Tensor], *, p: int) -> list[Tensor]:
     return roots
 
 
-def _root(eigenvalues: Tensor, Q: Tensor, A: Tensor, p: int) -> Tensor:
+def _root(A: Tensor, p: int) -> Tensor:
+    eigenvalues, Q = torch.linalg.eigh(A)
     return (Q * _powers(eigenvalues, A, p).unsqueeze(-2)) @ Q.mT
 
 

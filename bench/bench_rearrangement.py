@@ -80,7 +80,7 @@ def nearest_by_kronla(Hs: list[Tensor], sizes: list[Tensor]) -> list[Tensor]:
 
 def nearest_by_bmm(Hs: list[Tensor], sizes: list[Tensor]) -> list[Tensor]:
     """The rearrangement stored once, then two batched products a step."""
-    return _nearest_stored(Hs[0], *sizes[0].shape, torch.bmm)
+    return _nearest_stored(Hs[0], sizes[0], torch.bmm)
 
 
 def nearest_by_mv(Hs: list[Tensor], sizes: list[Tensor]) -> list[Tensor]:
@@ -89,10 +89,11 @@ def nearest_by_mv(Hs: list[Tensor], sizes: list[Tensor]) -> list[Tensor]:
     def product(M: Tensor, v: Tensor) -> Tensor:
         return torch.stack([torch.mv(matrix, vector) for matrix, vector in zip(M, v[..., 0], strict=True)])[..., None]
 
-    return _nearest_stored(Hs[0], *sizes[0].shape, product)
+    return _nearest_stored(Hs[0], sizes[0], product)
 
 
-def _nearest_stored(H: Tensor, m: int, n: int, product: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
+def _nearest_stored(H: Tensor, size: Tensor, product: Callable[[Tensor, Tensor], Tensor]) -> list[Tensor]:
+    m, n = size.shape
     M = _split(H, n).transpose(-3, -2).reshape(-1, m * m, n * n)
     L = torch.eye(m, dtype=H.dtype).flatten().repeat(H.shape[0], 1)[..., None] / m**0.5
     R = torch.eye(n, dtype=H.dtype).flatten().repeat(H.shape[0], 1)[..., None] / n**0.5

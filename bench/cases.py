@@ -24,7 +24,7 @@ EQUAL_ERROR = 3e-6
 # A round longer than this many seconds is a large workload: 3 rounds instead of 5.
 LARGE = 2.0
 # And a round longer than this: the run that accuracy was judged on is the first round, and there is one more.
-HUGE = 12.0
+HUGE = 6.0
 # n³ operations of LAPACK's divide and conquer: reduction 4/3, merging at most 4/3, transforming back 2.
 EIGH = 4 / 3 + 4 / 3 + 2
 

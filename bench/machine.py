@@ -8,6 +8,7 @@ import resource
 import statistics
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -129,7 +130,7 @@ class Others:
         return {"share": self.share(), "load average": statistics.median(self._loads)}
 
 
-def warnings(machine: dict, others: dict[str, float | None]) -> list[str]:
+def warnings(machine: dict, others: Mapping[str, float | None]) -> list[str]:
     """Why the figures may not be what a quiet machine gives."""
     found = []
     share = others["share"]

@@ -42,6 +42,7 @@ GROUPS = [
         )
         for beta in (0.95, 0.99, 0.999)
     ),
+    Group("eigenbasis to 0.01 / criterion", "all of these", "`eigh` only where the old basis is above 0.01"),
     Group("off_diagonal_ratio", "`off_diagonal_ratio`", "`Q.mT@A@Q`, diagonal zeroed, norms", 1.3, 1.0),
     Group("eigh", "`foreach_eigh`", "`torch.linalg.eigh`", 1.3, 0.9),
     Group("orthonormalize", "`orthonormalize`", "`torch.linalg.qr`", 4.0, 1.4),
@@ -126,5 +127,5 @@ def _summary(group: Group, members: list[Measurement], refused: int, peak: Peak)
 
 
 def row_name(m: Measurement) -> str:
-    """The workload, and the exponent where a group has two: uniform-16 p=4."""
-    return " ".join([m.workload, *(word for word in m.family.split() if word.startswith("p="))])
+    """The workload, and what the family says beyond the group: uniform-16 p=4."""
+    return " ".join([m.workload, *(word for word in m.family.split() if "=" in word and word not in m.group)])

@@ -92,6 +92,17 @@ def test_newton_by_size_gives_every_matrix_its_own_root():
     assert cases.worst_relative_error(roots, truth) < 1e-5
 
 
+def test_only_the_bases_above_the_tolerance_are_computed_anew():
+    A = matrices.symmetric("log-uniform", 8, 100.0, batch=(2,))
+    Q = torch.linalg.eigh(A)[1]
+    Q[1] = torch.eye(8)
+    (new, quotients) = bench_eigenbasis.until_by_criterion_and_eigh([A], [Q])
+    assert torch.equal(new[0], Q[0]) and not torch.equal(new[1], Q[1])
+    assert (reference.off_diagonal_ratio(A, new) < 1e-5).all()
+    assert torch.allclose(quotients, (new * (A @ new)).sum(-2), atol=1e-5)
+    assert torch.equal(Q[1], torch.eye(8))
+
+
 def test_sorted_qr_sorts():
     """From ascending columns it turns to descending ones; unsorted, a step leaves the order."""
     A = matrices.symmetric("log-uniform", 8, 100.0)

@@ -128,6 +128,12 @@ def test_rows_without_target_are_neither():
     assert summary.met is None and summary.fraction == pytest.approx(0.5)
 
 
+def test_a_row_is_named_by_what_the_group_does_not_say():
+    newton = measurement(1.0, group="inverse_root / Newton", family="inverse_root p=4")
+    basis = measurement(1.0, group="eigenbasis to 0.01, β=0.95", family="eigenbasis to 0.01, β=0.95")
+    assert [targets.row_name(m) for m in (newton, basis)] == ["uniform-16 p=4", "uniform-16"]
+
+
 def test_every_group_has_a_row_and_every_row_a_group():
     measured = {group for module in report.MODULES for each in module.CASES for group in each.groups}
     assert measured == {group.name for group in targets.GROUPS}
