@@ -65,8 +65,9 @@ def newton(A: Tensor, p: int, tolerance: float = 1e-6, most_steps: int = 100) ->
     """D^(-1/p), p = 2 or 4, of D = A + DAMPING·‖A‖_F·I [B, n, n] by the coupled Newton iteration.
 
     With z = (p+1)/(2‖D‖_F), X = z^(1/p) I and M = zD: T = ((p+1)I - M)/p, X ← XT, M ← TᵖM (Guo and Higham 2006,
-    eq. 3.10; the method of Shampoo's authors). It ends where max|M - I| is below the tolerance, or no longer halves
-    although it is small: there it converges quadratically until rounding stops it.
+    eq. 3.10; the method of Shampoo's authors). It ends where ‖M - I‖_F is below the tolerance, or no longer halves
+    although it is small: there it converges quadratically until rounding stops it. (The largest entry of M - I is small
+    as well where one eigenvalue is far from 1 and its vector is spread.)
     """
     D = A.clone()
     D.diagonal(dim1=-2, dim2=-1).add_(DAMPING * A.flatten(-2).norm(dim=-1, keepdim=True))
@@ -81,7 +82,7 @@ def newton(A: Tensor, p: int, tolerance: float = 1e-6, most_steps: int = 100) ->
         M = (power @ power if p == 4 else power) @ M
         E = M.clone()
         E.diagonal(dim1=-2, dim2=-1).sub_(1)
-        before, gap = gap, max(float(E.max()), -float(E.min()))
+        before, gap = gap, float(E.flatten(-2).norm(dim=-1).max())
         if gap <= tolerance or (gap < 0.1 and gap > before / 2):
             break
     assert X is not None

@@ -83,6 +83,13 @@ def test_newton_converges_to_the_root(p, condition):
     assert cases.worst_relative_error([single], [truth]) < 2e-7 * condition
 
 
+def test_newton_does_not_end_while_one_eigenvalue_is_far():
+    """Its vector spread over 64 entries, no entry of M - I is large."""
+    A = matrices.symmetric("one-small", 64, 1e5, dtype=torch.float64).unsqueeze(0)
+    truth = reference.inverse_root(A, 4, relative_damping=bench_inverse_root.DAMPING).X
+    assert cases.worst_relative_error([bench_inverse_root.newton(A, 4)], [truth]) < 1e-3
+
+
 def test_newton_by_size_gives_every_matrix_its_own_root():
     As = [matrices.symmetric("log-uniform", n, 10.0, seed=i) for i, n in enumerate([5, 8, 5, 8])]
     As.append(matrices.symmetric("log-uniform", 6, 10.0, batch=(2,)))
