@@ -21,10 +21,10 @@ Judge = Callable[[list[Tensor]], float]
 OUT_OF_CACHE_BYTES = 64 << 20
 # Errors below this (about 50 roundings of float32) count as equal.
 EQUAL_ERROR = 3e-6
-# A round longer than this many seconds is a large workload: 3 rounds instead of 5.
-LARGE = 2.0
-# And a round longer than this: the run that accuracy was judged on is the first round, and there is one more.
-HUGE = 6.0
+# How many rounds at least, by the seconds that one takes: large workloads get fewer, or a run would take an hour.
+LEAST_ROUNDS = {15.0: 1, 6.0: 2, 2.0: 3, 0.0: 5}
+# From here on the run that accuracy was judged on counts as the first round.
+JUDGED_COUNTS = 6.0
 # n³ operations of LAPACK's divide and conquer: reduction 4/3, merging at most 4/3, transforming back 2.
 EIGH = 4 / 3 + 4 / 3 + 2
 
@@ -218,12 +218,12 @@ def _rounds(
 ) -> dict[str, list[float]]:
     """The times of each side, by round; who goes first alternates."""
     long = sum(first.values())
-    times: dict[str, list[float]] = {side: [first[side]] if long > HUGE else [] for side in sides}
-    least = 2 if long > HUGE else 3 if long > LARGE else 5
+    times: dict[str, list[float]] = {side: [first[side]] if long >= JUDGED_COUNTS else [] for side in sides}
+    least = next(rounds for seconds, rounds in LEAST_ROUNDS.items() if long >= seconds)
     order = list(sides)
     end = time.perf_counter() + budget
     done = len(times[""])
-    while done < least or (done < most_rounds and time.perf_counter() < end):
+    while done < least or (long < JUDGED_COUNTS and done < most_rounds and time.perf_counter() < end):
         for side in order:
             times[side].append(seconds_of(sides[side], pool.take()))
         order.reverse()

@@ -64,12 +64,19 @@ def test_the_ratio_is_torchs_time_over_kronlas():
     assert 2 < m.ratio < 10
 
 
-def test_rounds_by_length(monkeypatch):
-    monkeypatch.setattr(cases, "LARGE", 0.01)
-    large = case(kronla=doubled(seconds=0.02))
-    assert cases.measure(large, 0.0)[0][0].rounds == 3
-    monkeypatch.setattr(cases, "HUGE", 0.01)
-    assert cases.measure(large, 0.0)[0][0].rounds == 2
+@pytest.mark.parametrize(("judged_counts", "rounds", "runs"), [(9.0, 3, 4), (0.01, 3, 3), (0.01, 1, 1)])
+def test_rounds_by_length(monkeypatch, judged_counts, rounds, runs):
+    """Beside the rounds there is the run that accuracy is judged on, unless that counts."""
+    called = []
+
+    def counted(xs):
+        called.append(1)
+        return doubled(seconds=0.02)(xs)
+
+    monkeypatch.setattr(cases, "LEAST_ROUNDS", {0.01: rounds, 0.0: 9})
+    monkeypatch.setattr(cases, "JUDGED_COUNTS", judged_counts)
+    ((m,), _) = cases.measure(case(kronla=counted), 0.0)
+    assert m.rounds == rounds and len(called) == runs
 
 
 def test_in_place_ways_leave_the_inputs_of_others_alone():
@@ -211,6 +218,18 @@ def test_a_part_of_the_cases_is_not_put_on_record(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.argv", ["report", "--quick", "--json", str(tmp_path / "mine.json")])
     assert report.main() == 0
     assert (tmp_path / "mine.json").exists() and not (tmp_path / "cpu.json").exists()
+
+
+def test_a_full_run_is_put_on_record(record, monkeypatch, tmp_path):
+    updated = []
+    monkeypatch.setattr(report, "run", lambda chosen, seconds: record)
+    monkeypatch.setattr(report, "PICTURE", tmp_path / "cpu.png")
+    monkeypatch.setattr(readme, "RESULTS", tmp_path / "cpu.json")
+    monkeypatch.setattr(readme, "update", lambda: updated.append(readme.RESULTS.exists()))
+    monkeypatch.setattr("sys.argv", ["report"])
+    assert report.main() == 1  # a row was refused
+    assert json.loads((tmp_path / "cpu.json").read_text(encoding="utf-8")) == record
+    assert (tmp_path / "cpu.png").exists() and updated == [True]
 
 
 def test_the_readme_is_what_the_record_says():
