@@ -129,6 +129,15 @@ def test_a_basis_with_wrong_figures_is_refused(field):
     assert judge(results) == float("inf")
 
 
+def test_a_basis_that_is_not_orthogonal_is_refused():
+    """Also where it comes without figures that would be wrong."""
+    A = matrices.symmetric("log-uniform", 8, 100.0)
+    Q = torch.linalg.eigh(A)[1]
+    judge = bench_eigenbasis.judge_bases(([A], [Q]))
+    assert judge([Q]) < 1e-5
+    assert judge([1.0001 * Q]) == float("inf")
+
+
 @pytest.mark.parametrize("beta", [0.95, 0.99])
 def test_the_drift_is_that_of_a_moving_average(monkeypatch, beta):
     """The average drawn at once drifts as far as one that was run, within what two samples differ."""
