@@ -22,7 +22,8 @@ GROUPS = [
     Group("factors", "`foreach_update_factors_`", "best of looped `addmm_` pairs and `baddbmm_`", 2.0, 1.1),
     Group("factors bfloat16", "the same, bfloat16 gradients into float32", "`.float()` first, then that", 2.5, 1.2),
     Group("inverse_root / eigh", "`foreach_inverse_root`, p=4 and 2", "`torch.linalg.eigh`, scale, product", 2.0, 1.1),
-    Group("inverse_root / float64 eigh", "the same", "the same from a float64 `eigh`"),
+    Group("inverse_root rtol=0.1 / eigh", "the same, `rtol=0.1`: float32 inside", "the same", 2.0, 1.1),
+    Group("inverse_root / float64 eigh", "`foreach_inverse_root`, p=4 and 2", "the same from a float64 `eigh`"),
     Group("inverse_root / Newton", "the same", "coupled Newton, batched by size", 4.0, 2.0),
     Group(
         "eigenbasis step",
