@@ -1,5 +1,7 @@
 """refresh: all factors of a model and all their inverse roots, one call each."""
 
+from functools import partial
+
 import pytest
 from torch import Tensor
 
@@ -10,9 +12,9 @@ WORKLOADS = ["vit-s16"]
 P = 4
 
 
-def by_kronla(Ls: list[Tensor], Rs: list[Tensor], Gs: list[Tensor]) -> list[Tensor]:
+def by_kronla(Ls: list[Tensor], Rs: list[Tensor], Gs: list[Tensor], *, rtol: float | None) -> list[Tensor]:
     kronla.foreach_update_factors_(Ls, Rs, Gs, beta=bench_factors.BETA)
-    return bench_inverse_root.by_kronla(Ls + Rs, p=P)
+    return bench_inverse_root.by_kronla(Ls + Rs, p=P, rtol=rtol)
 
 
 def by_torch(Ls: list[Tensor], Rs: list[Tensor], Gs: list[Tensor]) -> list[Tensor]:
@@ -41,12 +43,14 @@ def work(inputs: cases.Inputs, results: list[Tensor]) -> cases.Work:
     return cases.Work(bench_factors.work(inputs, results).amount + bench_inverse_root.flops(Ls + Rs, P))
 
 
-def case(workload: str) -> cases.Case:
-    groups = {"refresh": {"addmm_, eigh": by_torch}}
-    return cases.Case("refresh", workload, lambda: inputs(workload), by_kronla, groups, judge, work)
+def case(workload: str, rtol: float | None = None) -> cases.Case:
+    """In kronla's default accuracy, or in that of float32 eigh."""
+    family = "refresh" if rtol is None else f"refresh rtol={rtol}"
+    groups = {family: {"addmm_, eigh": by_torch}}
+    return cases.Case(family, workload, lambda: inputs(workload), partial(by_kronla, rtol=rtol), groups, judge, work)
 
 
-CASES = [case(workload) for workload in WORKLOADS]
+CASES = [case(workload, rtol) for rtol in (None, bench_inverse_root.RTOL) for workload in WORKLOADS]
 
 
 @pytest.mark.parametrize(("case", "side"), cases.sides(CASES), ids=str)

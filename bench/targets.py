@@ -36,12 +36,12 @@ GROUPS = [
     *(
         Group(
             f"eigenbasis to 0.01, β={beta}",
-            f"`foreach_update_eigenbasis`, ratio ≤ 0.01, 10 steps old at β={beta}",
+            f"`foreach_update_eigenbasis`, ratio ≤ 0.01, 10 steps old at β={beta}{'' if steps else ', no step needed'}",
             "`torch.linalg.eigh`",
             2.5,
             1.0,
         )
-        for beta in (0.95, 0.99, 0.999)
+        for beta, steps in ((0.95, True), (0.99, False), (0.999, False))
     ),
     Group("eigenbasis to 0.01 / criterion", "all of these", "`eigh` only where the old basis is above 0.01"),
     Group("off_diagonal_ratio", "`off_diagonal_ratio`", "`Q.mT@A@Q`, diagonal zeroed, norms", 1.3, 1.0),
@@ -52,6 +52,7 @@ GROUPS = [
     Group("nearest from gradients", "`nearest_kronecker_from_gradients`", "batched products", 1.5, 1.0),
     Group("apply", "`foreach_kron_apply`", "looped `L@G@R`", 1.2, 1.0),
     Group("refresh", "factors and roots of `vit-s16`, a call each", "looped `addmm_` pairs and `eigh`", 2.5),
+    Group("refresh rtol=0.1", "the same, roots with `rtol=0.1`", "the same", 2.5),
 ]
 
 

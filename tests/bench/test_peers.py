@@ -12,6 +12,7 @@ from bench import (
     bench_refresh,
     cases,
     shapes,
+    targets,
 )
 from kronla.testing import matrices, reference
 
@@ -155,6 +156,18 @@ def test_the_drift_is_that_of_a_moving_average(monkeypatch, beta):
     assert (0.5 * run < drawn).all() and (drawn < 2 * run).all()
     assert (Qs.mT @ Qs - torch.eye(24)).abs().max() < 1e-5
     assert abs(As[0].trace() / A.trace() - 1) < 0.3
+
+
+@pytest.mark.parametrize("beta", bench_eigenbasis.BETAS)
+def test_only_the_fastest_average_needs_steps(monkeypatch, beta):
+    """As the table says: at the others the old basis is good enough, and evaluating it is all there is to do."""
+    monkeypatch.setattr(shapes, "UNIFORM", {64: 2})
+    case = bench_eigenbasis.until_case("uniform-64", beta)
+    steps = case.kronla(*case.inputs())[3]
+    needed = [
+        group.operation for group in targets.GROUPS if group.name == case.family and "no step" not in group.operation
+    ]
+    assert bool((steps > 0).all()) == bool(needed) and bool((steps == 0).all()) != bool(needed)
 
 
 def test_a_basis_without_drift_is_an_eigenbasis(monkeypatch):
