@@ -39,7 +39,7 @@ def main() -> int:
         print("No case has such a family or workload.", file=sys.stderr)
         return 2
     record = run(chosen, args.seconds)
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() else 200)
     show(record, console)
     full = not (args.quick or args.family or args.workload)
     for path in {args.json, readme.RESULTS if full else None} - {None}:
