@@ -24,14 +24,20 @@ def by_matmul(Ls: list[Tensor], Gs: list[Tensor], Rs: list[Tensor]) -> list[Tens
     return [L @ G @ R for L, G, R in zip(Ls, Gs, Rs, strict=True)]
 
 
-def error(inputs: cases.Inputs, results: list[Tensor]) -> float:
+def judge(inputs: cases.Inputs) -> cases.Judge:
     chosen = cases.first_of_each_shape(inputs[1])
-    wide = ([tensors[i].double() for i in chosen] for tensors in inputs)
-    return cases.worst_relative_error([results[i] for i in chosen], by_matmul(*wide))
+    truth = by_matmul(*([tensors[i].double() for i in chosen] for tensors in inputs))
+    return lambda results: cases.worst_relative_error([results[i] for i in chosen], truth)
+
+
+def work(inputs: cases.Inputs, results: list[Tensor]) -> cases.Work:
+    """Nothing is symmetric here: two whole products."""
+    return cases.Work(2.0 * sum(G.numel() * (G.shape[-2] + G.shape[-1]) for G in inputs[1]))
 
 
 def case(workload: str) -> cases.Case:
-    return cases.Case("apply", workload, lambda: inputs(workload), by_kronla, {"matmul": by_matmul}, error)
+    groups = {"apply": {"matmul": by_matmul}}
+    return cases.Case("apply", workload, lambda: inputs(workload), by_kronla, groups, judge, work)
 
 
 CASES = [case(workload) for workload in shapes.WORKLOADS]

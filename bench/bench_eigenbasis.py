@@ -1,4 +1,6 @@
-"""eigenbasis: one step from a basis ten steps of a moving average old, and eigh from nothing."""
+"""eigenbasis: one step, steps until a ratio of 0.01, the criterion, and decompositions from nothing."""
+
+from functools import partial
 
 import pytest
 import torch
@@ -9,59 +11,254 @@ from bench import cases, shapes
 
 # float32 orthogonality that counts as equal, ‖QᵀQ - I‖_F/√n.
 ORTHOGONAL = 5e-6
+# How far a ratio or an eigenvalue that is returned may be from the truth for the Q returned, relative to ‖A‖_F.
+FIGURES = 1e-5
+TOLERANCE, MOST_STEPS = 0.01, 16
+BETAS = (0.95, 0.99, 0.999)
+# n³ operations of a step: QT, half a Gram matrix, Cholesky, a triangular solve; and of the criterion: AQ, half of QᵀAQ.
+STEP, CRITERION = 2 + 1 + 1 / 3 + 1, 2 + 1
+
+# ---- one step, with ratio and eigenvalues ----
 
 
 def step_by_kronla(As: list[Tensor], Qs: list[Tensor]) -> list[Tensor]:
-    return [basis.Q for basis in kronla.foreach_update_eigenbasis(As, Qs)]
+    return _flat(kronla.foreach_update_eigenbasis(As, Qs))
+
+
+def _flat(bases: list[kronla.Eigenbasis]) -> list[Tensor]:
+    """All Q, then all eigenvalues, then all ratios, then all steps."""
+    return [field for fields in list(zip(*bases, strict=True))[:4] for field in fields]
 
 
 def step_by_qr(As: list[Tensor], Qs: list[Tensor]) -> list[Tensor]:
-    """One step of warm-started QR in descending order, without the criterion that kronla also returns."""
-    results = []
+    """One step of warm-started QR, and what kronla returns of the new basis: Rayleigh quotients and ratio."""
+    bases, eigenvalues, ratios = [], [], []
+    for A, Q in zip(As, Qs, strict=True):
+        Q = torch.linalg.qr(A @ Q)[0]
+        B = Q.mT @ A @ Q
+        bases.append(Q)
+        eigenvalues.append(B.diagonal(dim1=-2, dim2=-1).clone())
+        ratios.append(_ratio(A, B))
+    return bases + eigenvalues + ratios
+
+
+def step_by_sorted_qr(As: list[Tensor], Qs: list[Tensor]) -> list[Tensor]:
+    """As SOAP does (Vyas et al. 2024, algorithm 4): columns sorted by Rayleigh quotient, one power step, qr."""
+    bases = []
     for A, Q in zip(As, Qs, strict=True):
         S = A @ Q
         order = (Q * S).sum(-2).argsort(-1, descending=True)
-        results.append(torch.linalg.qr(S.gather(-1, order.unsqueeze(-2).expand_as(S)))[0])
-    return results
+        bases.append(torch.linalg.qr(S.gather(-1, order.unsqueeze(-2).expand_as(S)))[0])
+    return bases
 
 
-def step_error(inputs: cases.Inputs, results: list[Tensor]) -> float:
-    """How much of A is still off the diagonal, ‖offdiag(QᵀAQ)‖_F/‖A‖_F; infinite for a Q that is not orthogonal."""
-    As, _ = inputs
-    return max(_off_diagonal(As[i].double(), results[i].double()) for i in cases.first_of_each_shape(As))
+def _ratio(A: Tensor, B: Tensor) -> Tensor:
+    """‖offdiag B‖_F/‖A‖_F; zeroes the diagonal of B."""
+    B.diagonal(dim1=-2, dim2=-1).zero_()
+    return B.flatten(-2).norm(dim=-1) / A.flatten(-2).norm(dim=-1)
 
 
-def _off_diagonal(A: Tensor, Q: Tensor) -> float:
+def judge_bases(inputs: cases.Inputs) -> cases.Judge:
+    """How much of A is still off the diagonal, ‖offdiag(QᵀAQ)‖_F/‖A‖_F, of one matrix or batch of each shape.
+
+    Infinite for a Q that is not orthogonal, and where eigenvalues or ratio are returned and are not those of Q.
+    """
+    As = inputs[0]
+    chosen = cases.first_of_each_shape(As)
+    wide = {i: As[i].double() for i in chosen}
+
+    def error(results: list[Tensor]) -> float:
+        return max(_basis_error(wide[i], [x.double() for x in results[i :: len(As)]]) for i in chosen)
+
+    return error
+
+
+def _basis_error(A: Tensor, results: list[Tensor]) -> float:
+    Q, figures = results[0], results[1:3]
     n = A.shape[-1]
     gap = (Q.mT @ Q - torch.eye(n, dtype=Q.dtype)).flatten(-2).norm(dim=-1).max()
     B = Q.mT @ A @ Q
-    off = (B - B.diagonal(dim1=-2, dim2=-1).diag_embed()).flatten(-2).norm(dim=-1) / A.flatten(-2).norm(dim=-1)
-    return float(off.max()) if gap <= ORTHOGONAL * n**0.5 else float("inf")
-
-
-def eigh_by_kronla(As: list[Tensor]) -> list[Tensor]:
-    return [basis.Q for basis in kronla.foreach_eigh(As)]
-
-
-def eigh_by_torch(As: list[Tensor]) -> list[Tensor]:
-    return [torch.linalg.eigh(A)[1] for A in As]
-
-
-def eigh_error(inputs: cases.Inputs, results: list[Tensor]) -> float:
-    return step_error((inputs[0], []), results)
+    eigenvalues = B.diagonal(dim1=-2, dim2=-1).clone()
+    norm = A.flatten(-2).norm(dim=-1)
+    ratio = _ratio(A, B)
+    wrong = max(
+        [float(((eigenvalues - x).norm(dim=-1) / norm).max()) for x in figures[:1]]
+        + [float((ratio - x).abs().max()) for x in figures[1:]],
+        default=0.0,
+    )
+    return float(ratio.max()) if gap <= ORTHOGONAL * n**0.5 and wrong <= FIGURES else float("inf")
 
 
 def step_case(workload: str) -> cases.Case:
-    ways = {"A@Q, qr": step_by_qr}
-    return cases.Case("eigenbasis", workload, lambda: shapes.drifted_bases(workload), step_by_kronla, ways, step_error)
+    return cases.Case(
+        "eigenbasis step",
+        workload,
+        lambda: shapes.drifted_bases(workload),
+        step_by_kronla,
+        {"eigenbasis step": {"qr": step_by_qr}, "eigenbasis step / SOAP": {"sorted qr": step_by_sorted_qr}},
+        judge_bases,
+        # The criterion of the old basis says what step to take, that of the new one is returned.
+        lambda inputs, results: cases.Work(cases.cubes(inputs[0]) * (STEP + 2 * CRITERION)),
+    )
+
+
+# ---- from ten steps of a moving average until the ratio is small: none is needed where it is already ----
+
+
+def until_by_kronla(As: list[Tensor], Qs: list[Tensor]) -> list[Tensor]:
+    return _flat(kronla.foreach_update_eigenbasis(As, Qs, tol=TOLERANCE, max_steps=MOST_STEPS))
+
+
+def until_by_eigh(As: list[Tensor], Qs: list[Tensor]) -> list[Tensor]:
+    return eigh_by_torch(As)
+
+
+def until_by_criterion_and_eigh(As: list[Tensor], Qs: list[Tensor]) -> list[Tensor]:
+    """What a careful user would write: a basis that is good enough stays, the others are computed anew."""
+    bases, eigenvalues = [], []
+    for A, Q in zip(As, Qs, strict=True):
+        B = Q.mT @ A @ Q
+        quotients = B.diagonal(dim1=-2, dim2=-1).clone()
+        old = _ratio(A, B) > TOLERANCE
+        if old.any():
+            Q = Q.clone()
+            quotients[old], Q[old] = torch.linalg.eigh(A[old])
+        bases.append(Q)
+        eigenvalues.append(quotients)
+    return bases + eigenvalues
+
+
+def until_work(inputs: cases.Inputs, results: list[Tensor]) -> cases.Work:
+    """The criterion, then for each step that was taken it and the criterion; a decomposition costs about a step."""
+    As = inputs[0]
+    taken = zip(As, results[3 * len(As) :], strict=True)
+    return cases.Work(
+        sum(A.shape[-1] ** 3 * float((CRITERION + steps * (STEP + CRITERION)).sum()) for A, steps in taken)
+    )
+
+
+def until_case(workload: str, beta: float) -> cases.Case:
+    family = f"eigenbasis to {TOLERANCE}, β={beta}"
+    return cases.Case(
+        family,
+        workload,
+        lambda: shapes.drifted_bases(workload, beta),
+        until_by_kronla,
+        {
+            family: {"eigh": until_by_eigh},
+            f"eigenbasis to {TOLERANCE} / criterion": {"criterion, eigh": until_by_criterion_and_eigh},
+        },
+        judge_bases,
+        until_work,
+        enough=TOLERANCE + FIGURES,
+    )
+
+
+# ---- the criterion ----
+
+
+def ratio_by_kronla(As: list[Tensor], Qs: list[Tensor]) -> list[Tensor]:
+    return [kronla.off_diagonal_ratio(A, Q) for A, Q in zip(As, Qs, strict=True)]
+
+
+def ratio_by_matmul(As: list[Tensor], Qs: list[Tensor]) -> list[Tensor]:
+    return [_ratio(A, Q.mT @ A @ Q) for A, Q in zip(As, Qs, strict=True)]
+
+
+def judge_ratios(inputs: cases.Inputs) -> cases.Judge:
+    """Absolute: a ratio is relative to ‖A‖_F already."""
+    As, Qs = inputs
+    chosen = cases.first_of_each_shape(As)
+    truth = ratio_by_matmul(*([tensors[i].double() for i in chosen] for tensors in (As, Qs)))
+    return lambda results: max(float((results[i] - x).abs().max()) for i, x in zip(chosen, truth, strict=True))
+
+
+def ratio_case(workload: str) -> cases.Case:
+    return cases.Case(
+        "off_diagonal_ratio",
+        workload,
+        lambda: shapes.drifted_bases(workload),
+        ratio_by_kronla,
+        {"off_diagonal_ratio": {"matmul": ratio_by_matmul}},
+        judge_ratios,
+        lambda inputs, results: cases.Work(cases.cubes(inputs[0]) * CRITERION),
+    )
+
+
+# ---- eigh ----
+
+
+def eigh_by_kronla(As: list[Tensor]) -> list[Tensor]:
+    return _flat(kronla.foreach_eigh(As))
+
+
+def eigh_by_torch(As: list[Tensor]) -> list[Tensor]:
+    eigenvalues, bases = zip(*(torch.linalg.eigh(A) for A in As), strict=True)
+    return [*bases, *eigenvalues]
 
 
 def eigh_case(workload: str) -> cases.Case:
-    ways = {"eigh": eigh_by_torch}
-    return cases.Case("eigh", workload, lambda: (shapes.factors(workload),), eigh_by_kronla, ways, eigh_error)
+    return cases.Case(
+        "eigh",
+        workload,
+        lambda: (shapes.factors(workload),),
+        eigh_by_kronla,
+        {"eigh": {"eigh": eigh_by_torch}},
+        judge_bases,
+        lambda inputs, results: cases.Work(cases.cubes(inputs[0]) * (cases.EIGH + CRITERION)),
+    )
 
 
-CASES = [step_case(workload) for workload in shapes.WORKLOADS] + [eigh_case(workload) for workload in shapes.WORKLOADS]
+# ---- orthonormalize ----
+
+
+def power_step(workload: str) -> cases.Inputs:
+    """S = AQ, of an old basis Q: what a step of orthogonal iteration orthonormalizes."""
+    return ([A @ Q for A, Q in zip(*shapes.drifted_bases(workload), strict=True)],)
+
+
+def orthonormal_by_kronla(Ss: list[Tensor]) -> list[Tensor]:
+    return [kronla.orthonormalize(S).Q for S in Ss]
+
+
+def orthonormal_by_qr(Ss: list[Tensor]) -> list[Tensor]:
+    return [torch.linalg.qr(S)[0] for S in Ss]
+
+
+def judge_orthonormal(inputs: cases.Inputs) -> cases.Judge:
+    """The worse of ‖QᵀQ - I‖_F/√n and of what QᵀS has below its diagonal, its columns scaled by those of S, over √n."""
+    (Ss,) = inputs
+    chosen = {i: Ss[i].double() for i in cases.first_of_each_shape(Ss)}
+
+    def one(S: Tensor, Q: Tensor) -> float:
+        n = S.shape[-1]
+        gap = Q.mT @ Q - torch.eye(n, dtype=Q.dtype)
+        below = (Q.mT @ (S / S.norm(dim=-2, keepdim=True))).tril(-1)
+        return float(torch.maximum(gap.flatten(-2).norm(dim=-1), below.flatten(-2).norm(dim=-1)).max()) / n**0.5
+
+    return lambda results: max(one(S, results[i].double()) for i, S in chosen.items())
+
+
+def orthonormalize_case(workload: str) -> cases.Case:
+    return cases.Case(
+        "orthonormalize",
+        workload,
+        lambda: power_step(workload),
+        orthonormal_by_kronla,
+        {"orthonormalize": {"qr": orthonormal_by_qr}},
+        judge_orthonormal,
+        lambda inputs, results: cases.Work(cases.cubes(inputs[0]) * (2 + 1 / 3)),  # Gram, Cholesky, solve
+    )
+
+
+MAKERS = [
+    step_case,
+    *(partial(until_case, beta=beta) for beta in BETAS),
+    ratio_case,
+    eigh_case,
+    orthonormalize_case,
+]
+CASES = [make(workload) for make in MAKERS for workload in shapes.WORKLOADS]
 
 
 @pytest.mark.parametrize(("case", "side"), cases.sides(CASES), ids=str)

@@ -10,8 +10,8 @@ from bench import cases, shapes
 BETA = 0.95
 
 
-def inputs(workload: str) -> cases.Inputs:
-    Gs = shapes.gradients(workload)
+def inputs(workload: str, dtype: torch.dtype) -> cases.Inputs:
+    Gs = shapes.gradients(workload, dtype)
     eyes = [[torch.eye(G.shape[dim]).expand(*G.shape[:-2], -1, -1).contiguous() for G in Gs] for dim in (-2, -1)]
     return eyes[0], eyes[1], Gs
 
@@ -22,27 +22,58 @@ def by_kronla(Ls: list[Tensor], Rs: list[Tensor], Gs: list[Tensor]) -> list[Tens
 
 
 def by_addmm(Ls: list[Tensor], Rs: list[Tensor], Gs: list[Tensor]) -> list[Tensor]:
-    """One fused call a factor, which is as good as torch gets; baddbmm_ for a batch."""
+    """One fused call a factor; gradients of lower precision are widened first, for torch has no mixed products on CPU.
+
+    (A product in bfloat16 there returns bfloat16: `out_dtype` exists on CUDA only.)
+    """
     for L, R, G in zip(Ls, Rs, Gs, strict=True):
-        add = torch.Tensor.addmm_ if G.dim() == 2 else torch.Tensor.baddbmm_
-        add(L, G, G.mT, beta=BETA, alpha=1 - BETA)
-        add(R, G.mT, G, beta=BETA, alpha=1 - BETA)
+        wide = G.to(L.dtype)
+        for left, right, g in zip(*(x.unbind() if x.dim() == 3 else (x,) for x in (L, R, wide)), strict=True):
+            left.addmm_(g, g.mT, beta=BETA, alpha=1 - BETA)
+            right.addmm_(g.mT, g, beta=BETA, alpha=1 - BETA)
     return Ls + Rs
 
 
-def error(inputs: cases.Inputs, results: list[Tensor]) -> float:
+def by_baddbmm(Ls: list[Tensor], Rs: list[Tensor], Gs: list[Tensor]) -> list[Tensor]:
+    """One fused call a factor for a whole batch."""
+    for L, R, G in zip(Ls, Rs, Gs, strict=True):
+        wide = G.to(L.dtype)
+        L.baddbmm_(wide, wide.mT, beta=BETA, alpha=1 - BETA)
+        R.baddbmm_(wide.mT, wide, beta=BETA, alpha=1 - BETA)
+    return Ls + Rs
+
+
+def ways(workload: str) -> cases.Ways:
+    """The gradients of a model are no batches."""
+    return {"addmm_": by_addmm} if workload in shapes.RAGGED else {"addmm_": by_addmm, "baddbmm_": by_baddbmm}
+
+
+def judge(inputs: cases.Inputs) -> cases.Judge:
     Ls, Rs, Gs = inputs
     chosen = cases.first_of_each_shape(Gs)
     truth = [BETA * Ls[i].double() + (1 - BETA) * Gs[i].double() @ Gs[i].double().mT for i in chosen]
     truth += [BETA * Rs[i].double() + (1 - BETA) * Gs[i].double().mT @ Gs[i].double() for i in chosen]
-    return cases.worst_relative_error([results[i] for i in chosen] + [results[len(Ls) + i] for i in chosen], truth)
+
+    def error(results: list[Tensor]) -> float:
+        half = len(results) // 2
+        return cases.worst_relative_error([results[side + i] for side in (0, half) for i in chosen], truth)
+
+    return error
 
 
-def case(workload: str) -> cases.Case:
-    return cases.Case("factors", workload, lambda: inputs(workload), by_kronla, {"addmm_": by_addmm}, error)
+def work(inputs: cases.Inputs, results: list[Tensor]) -> cases.Work:
+    """Half of both products."""
+    return cases.Work(float(sum(G.numel() * (G.shape[-2] + G.shape[-1]) for G in inputs[2])))
 
 
-CASES = [case(workload) for workload in shapes.WORKLOADS]
+def case(workload: str, dtype: torch.dtype = torch.float32) -> cases.Case:
+    family = "factors" if dtype == torch.float32 else f"factors {str(dtype).removeprefix('torch.')}"
+    return cases.Case(
+        family, workload, lambda: inputs(workload, dtype), by_kronla, {family: ways(workload)}, judge, work
+    )
+
+
+CASES = [case(workload, dtype) for dtype in (torch.float32, torch.bfloat16) for workload in shapes.WORKLOADS]
 
 
 @pytest.mark.parametrize(("case", "side"), cases.sides(CASES), ids=str)

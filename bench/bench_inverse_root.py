@@ -1,4 +1,7 @@
-"""inverse_root: (A + 1e-6·‖A‖_F·I)^(-1/4) for all factors of a workload."""
+"""inverse_root: (A + 1e-6·‖A‖_F·I)^(-1/p) for all factors of a workload, p = 4 and 2."""
+
+from collections import defaultdict
+from functools import partial
 
 import pytest
 import torch
@@ -6,38 +9,138 @@ from torch import Tensor
 
 import kronla
 from bench import cases, shapes
+from kronla.ops import policy
 
-P = 4
 DAMPING = 1e-6
+ROOTS = (4, 2)
+# Half products of all steps that the polynomials for a condition of 1e7 take, by p.
+HALF_PRODUCTS = {4: 32, 2: 27}
 
 
-def by_kronla(As: list[Tensor]) -> list[Tensor]:
-    return [result.X for result in kronla.foreach_inverse_root(As, P, relative_damping=DAMPING)]
+# The residual that counts as good by default. Given, it lets kronla decompose in float32 too, as torch does.
+RTOL = 0.1
 
 
-def by_eigh(As: list[Tensor]) -> list[Tensor]:
-    """On CPU faster than coupled Newton iterations, by 2–7 times; one product a root."""
+def by_kronla(As: list[Tensor], *, p: int, rtol: float | None = None) -> list[Tensor]:
+    return [result.X for result in kronla.foreach_inverse_root(As, p, relative_damping=DAMPING, rtol=rtol)]
+
+
+def by_eigh(As: list[Tensor], *, p: int) -> list[Tensor]:
+    """A decomposition, the powers, one product."""
+    return [_root(A, p) for A in As]
+
+
+def by_float64_eigh(As: list[Tensor], *, p: int) -> list[Tensor]:
+    """The same in float64 but for the product, which float32 is good enough for."""
     roots = []
     for A in As:
-        eigenvalues, Q = torch.linalg.eigh(A)
-        damped = eigenvalues + DAMPING * A.norm(dim=(-2, -1), keepdim=True).squeeze(-1)
-        roots.append((Q * damped.clamp_min(1e-30).pow(-1 / P).unsqueeze(-2)) @ Q.mT)
+        eigenvalues, Q = torch.linalg.eigh(A.double())
+        scaled = Q * _powers(eigenvalues, A.double(), p).unsqueeze(-2)
+        roots.append(scaled.float() @ Q.float().mT)
     return roots
 
 
-def error(inputs: cases.Inputs, results: list[Tensor]) -> float:
+def _root(A: Tensor, p: int) -> Tensor:
+    eigenvalues, Q = torch.linalg.eigh(A)
+    return (Q * _powers(eigenvalues, A, p).unsqueeze(-2)) @ Q.mT
+
+
+def _powers(eigenvalues: Tensor, A: Tensor, p: int) -> Tensor:
+    damping = DAMPING * A.flatten(-2).norm(dim=-1, keepdim=True)
+    return (eigenvalues + damping).clamp_min(1e-30).pow(-1 / p)
+
+
+def by_newton(As: list[Tensor], *, p: int) -> list[Tensor]:
+    """Coupled Newton iterations, the matrices of a size in one batch."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, A in enumerate(As):
+        members[A.shape[-1]].append(index)
+    roots = list(As)
+    for n, indices in members.items():
+        if len(indices) == 1:
+            roots[indices[0]] = newton(As[indices[0]].reshape(-1, n, n), p).view_as(As[indices[0]])
+        else:
+            for index, X in zip(indices, newton(torch.stack([As[i] for i in indices]), p), strict=True):
+                roots[index] = X
+    return roots
+
+
+def newton(A: Tensor, p: int, tolerance: float = 1e-6, most_steps: int = 100) -> Tensor:
+    """D^(-1/p), p = 2 or 4, of D = A + DAMPING·‖A‖_F·I [B, n, n] by the coupled Newton iteration.
+
+    With z = (p+1)/(2‖D‖_F), X = z^(1/p) I and M = zD: T = ((p+1)I - M)/p, X ← XT, M ← TᵖM (Guo and Higham 2006,
+    eq. 3.10; the method of Shampoo's authors). It ends where ‖M - I‖_F is below the tolerance, or no longer halves
+    although it is small: there it converges quadratically until rounding stops it. (The largest entry of M - I is small
+    as well where one eigenvalue is far from 1 and its vector is spread.)
+    """
+    D = A.clone()
+    D.diagonal(dim1=-2, dim2=-1).add_(DAMPING * A.flatten(-2).norm(dim=-1, keepdim=True))
+    z = (p + 1) / (2 * D.flatten(-2).norm(dim=-1))[:, None, None]
+    M, gap = z * D, float("inf")
+    X = None
+    for _ in range(most_steps):
+        T = M.mul(-1 / p)
+        T.diagonal(dim1=-2, dim2=-1).add_((p + 1) / p)
+        X = z ** (1 / p) * T if X is None else X @ T  # the first X is a multiple of I
+        power = T @ T
+        M = (power @ power if p == 4 else power) @ M
+        E = M.clone()
+        E.diagonal(dim1=-2, dim2=-1).sub_(1)
+        before, gap = gap, float(E.flatten(-2).norm(dim=-1).max())
+        if gap <= tolerance or (gap < 0.1 and gap > before / 2):
+            break
+    assert X is not None
+    return X
+
+
+def judge(inputs: cases.Inputs, p: int) -> cases.Judge:
     (As,) = inputs
     chosen = cases.first_of_each_shape(As)
-    return cases.worst_relative_error([results[i] for i in chosen], by_eigh([As[i].double() for i in chosen]))
+    truth = by_eigh([As[i].double() for i in chosen], p=p)
+    return lambda results: cases.worst_relative_error([results[i] for i in chosen], truth)
 
 
-def case(workload: str) -> cases.Case:
-    return cases.Case(
-        "inverse_root", workload, lambda: (shapes.factors(workload),), by_kronla, {"eigh": by_eigh}, error
+def flops(As: list[Tensor], p: int) -> float:
+    """Half of each product of the polynomials; or a decomposition (4/3 + 4/3 + 2 n³) and half a product."""
+    polynomial = policy.ROOT_METHODS["polynomial"]
+    return sum(
+        cases.cubes([A])
+        * (HALF_PRODUCTS[p] if policy.root_method("auto", p, DAMPING, None, A) == polynomial else cases.EIGH + 1)
+        for A in As
     )
 
 
-CASES = [case(workload) for workload in shapes.WORKLOADS]
+def rtol_case(workload: str, p: int) -> cases.Case:
+    """No more accurate than float32 eigh is."""
+    return cases.Case(
+        f"inverse_root rtol={RTOL} p={p}",
+        workload,
+        lambda: (shapes.factors(workload),),
+        partial(by_kronla, p=p, rtol=RTOL),
+        {f"inverse_root rtol={RTOL} / eigh": {"eigh": partial(by_eigh, p=p)}},
+        partial(judge, p=p),
+        lambda inputs, results: cases.Work(flops(inputs[0], p)),
+    )
+
+
+def case(workload: str, p: int) -> cases.Case:
+    """In kronla's default accuracy, which is nearer to that of float64 eigh."""
+    return cases.Case(
+        f"inverse_root p={p}",
+        workload,
+        lambda: (shapes.factors(workload),),
+        partial(by_kronla, p=p),
+        {
+            "inverse_root / eigh": {"eigh": partial(by_eigh, p=p)},
+            "inverse_root / float64 eigh": {"float64 eigh": partial(by_float64_eigh, p=p)},
+            "inverse_root / Newton": {"coupled Newton": partial(by_newton, p=p)},
+        },
+        partial(judge, p=p),
+        lambda inputs, results: cases.Work(flops(inputs[0], p)),
+    )
+
+
+CASES = [make(workload, p) for make in (case, rtol_case) for p in ROOTS for workload in shapes.WORKLOADS]
 
 
 @pytest.mark.parametrize(("case", "side"), cases.sides(CASES), ids=str)

@@ -1,7 +1,7 @@
-"""A benchmark case: inputs, kronla's way, torch's ways, accuracy first, then interleaved times.
+"""A benchmark case: inputs, kronla's way, torch's ways by group, accuracy first, then interleaved times.
 
-The inputs are rotated through copies that do not fit in the cache together, and the two sides take turns, so that a
-machine that slows down slows both. What is reported is the median of the ratios of neighbours, not a ratio of medians.
+The inputs are rotated through copies that do not fit in the cache together, and all sides take turns, so that a machine
+that slows down slows each. What is reported is the median of the ratios of neighbours, not a ratio of medians.
 """
 
 import statistics
@@ -14,27 +14,50 @@ from torch import Tensor
 
 Inputs = tuple[list[Tensor], ...]
 Way = Callable[..., list[Tensor]]
+Ways = dict[str, Way]
+Judge = Callable[[list[Tensor]], float]
 
 # Rotated copies add up to at least this: twice the last-level cache of a desktop or a small server.
 OUT_OF_CACHE_BYTES = 64 << 20
 # Errors below this (about 50 roundings of float32) count as equal.
 EQUAL_ERROR = 3e-6
+# How many rounds at least, by the seconds that one takes: large workloads get fewer, or a run would take an hour.
+LEAST_ROUNDS = {15.0: 1, 6.0: 2, 2.0: 3, 0.0: 5}
+# From here on the run that accuracy was judged on counts as the first round.
+JUDGED_COUNTS = 6.0
+# n³ operations of LAPACK's divide and conquer: reduction 4/3, merging at most 4/3, transforming back 2.
+EIGH = 4 / 3 + 4 / 3 + 2
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a result costs at least on this way to it: float32 operations, or bytes to and from memory.
+
+    A symmetric product counts as half a product. Against the machine's measured rate it gives the fraction reached.
+    """
+
+    amount: float
+    unit: str = "flop"  # or "byte"
 
 
 @dataclass(frozen=True)
 class Case:
     """One workload of one family.
 
-    `kronla` and each of `torch` take the inputs and return the results; where they update in place, the tensors that
-    they updated. `error` measures such results against float64, from inputs that nothing has changed.
+    `kronla` and each of torch's ways take the inputs and return the results; where they update in place, the tensors
+    that they updated. `groups` holds torch's ways by the row of the table that they belong to. `judge` takes inputs
+    that nothing will change and returns what measures results against float64. `enough` is an error at which it does
+    not matter whose is smaller.
     """
 
     family: str
     workload: str
     inputs: Callable[[], Inputs]
     kronla: Way
-    torch: dict[str, Way]
-    error: Callable[[Inputs, list[Tensor]], float]
+    groups: dict[str, Ways]
+    judge: Callable[[Inputs], Judge]
+    work: Callable[[Inputs, list[Tensor]], Work]
+    enough: float = EQUAL_ERROR
 
     def __str__(self) -> str:
         return f"{self.family}-{self.workload}"
@@ -44,7 +67,9 @@ class Case:
 class Measurement:
     """Medians in seconds; `ratio` is torch's time over kronla's, `low` and `high` its quartiles."""
 
-    case: Case
+    group: str
+    family: str
+    workload: str
     way: str
     kronla_seconds: float
     torch_seconds: float
@@ -54,14 +79,42 @@ class Measurement:
     rounds: int
     kronla_error: float
     torch_error: float
-
-    def as_dict(self) -> dict[str, object]:
-        figures = {name: value for name, value in vars(self).items() if name != "case"}
-        return {"family": self.case.family, "workload": self.case.workload, **figures}
+    work: float
+    unit: str
 
 
-class InaccurateError(AssertionError):
+@dataclass(frozen=True)
+class Refused:
     """The two sides do not reach the same accuracy: their times must not be compared."""
+
+    group: str
+    family: str
+    workload: str
+    kronla_error: float
+    torch_errors: dict[str, float]
+
+    def __str__(self) -> str:
+        theirs = ", ".join(f"{way} {error:.1e}" for way, error in self.torch_errors.items())
+        where = f"{self.group}, {self.family} {self.workload}"
+        return f"{where}: kronla's error is {self.kronla_error:.1e}, torch's {theirs}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One first run of a way, on which accuracy is judged."""
+
+    seconds: float
+    error: float
+    results: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which groups may be timed, with the first runs, and which not."""
+
+    kronla: Trial
+    torch: dict[str, dict[str, Trial]]
+    refused: list[Refused]
 
 
 class Pool:
@@ -82,14 +135,29 @@ def _clone(inputs: Inputs) -> Inputs:
     return tuple([x.clone() for x in tensors] for tensors in inputs)
 
 
-def check_accuracy(case: Case, inputs: Inputs) -> tuple[float, dict[str, float]]:
-    """The errors of kronla and of torch's ways; raises where kronla's is more than twice that of torch's best."""
-    error = case.error(inputs, case.kronla(*_clone(inputs)))
-    torch_errors = {name: case.error(inputs, way(*_clone(inputs))) for name, way in case.torch.items()}
-    allowed = max(2 * min(torch_errors.values()), EQUAL_ERROR)
-    if not error <= allowed:
-        raise InaccurateError(f"{case}: kronla's error is {error:.1e}, torch's {torch_errors}")
-    return error, torch_errors
+def check_accuracy(case: Case, inputs: Inputs) -> Verdict:
+    """A group is refused where kronla's error is more than twice that of the group's best way, and not `enough`."""
+    judge = case.judge(inputs)
+
+    def trial(way: Way) -> Trial:
+        own = _clone(inputs)
+        start = time.perf_counter()
+        results = way(*own)
+        seconds = time.perf_counter() - start
+        return Trial(seconds, judge(results), results)
+
+    ours = trial(case.kronla)
+    accepted, refused = {}, []
+    for group, ways in case.groups.items():
+        trials = {name: trial(way) for name, way in ways.items()}
+        allowed = max(2 * min(t.error for t in trials.values()), case.enough)
+        if ours.error <= allowed:
+            # A way that is not accurate enough itself is no rival.
+            accepted[group] = {name: t for name, t in trials.items() if t.error <= max(2 * ours.error, allowed)}
+        else:
+            errors = {name: t.error for name, t in trials.items()}
+            refused.append(Refused(group, case.family, case.workload, ours.error, errors))
+    return Verdict(ours, accepted, refused)
 
 
 def seconds_of(way: Way, inputs: Inputs) -> float:
@@ -98,55 +166,86 @@ def seconds_of(way: Way, inputs: Inputs) -> float:
     return time.perf_counter() - start
 
 
-def fastest(ways: dict[str, Way], pool: Pool) -> str:
-    """The name of the quickest; the accuracy check has warmed them up."""
-    if len(ways) == 1:
-        return next(iter(ways))
-    return min(ways, key=lambda name: min(seconds_of(ways[name], pool.take()) for _ in range(2)))
+def fastest(ways: Ways, trials: dict[str, Trial], pool: Pool) -> str:
+    """The quickest of the ways that have a trial; the trials have warmed them up."""
+    if len(trials) == 1:
+        return next(iter(trials))
+    return min(trials, key=lambda name: min(seconds_of(ways[name], pool.take()) for _ in range(2)))
 
 
-def measure(case: Case, budget: float, least_rounds: int = 3, most_rounds: int = 50) -> Measurement:
-    """Accuracy, then torch's fastest way, then rounds until the budget in seconds is spent."""
+def measure(case: Case, budget: float, most_rounds: int = 50) -> tuple[list[Measurement], list[Refused]]:
+    """Accuracy, then the fastest way of each group, then rounds of all sides until the budget in seconds is spent."""
     inputs = case.inputs()
-    kronla_error, torch_errors = check_accuracy(case, inputs)
+    verdict = check_accuracy(case, inputs)
+    if not verdict.torch:
+        return [], verdict.refused
     pool = Pool(inputs)
-    way = fastest(case.torch, pool)
-    ours: list[float] = []
-    theirs: list[float] = []
+    chosen = {group: fastest(case.groups[group], trials, pool) for group, trials in verdict.torch.items()}
+    sides = {"": case.kronla, **{group: case.groups[group][way] for group, way in chosen.items()}}
+    times = _rounds(sides, pool, _first_times(verdict, chosen), budget, most_rounds)
+    work = case.work(inputs, verdict.kronla.results)
+    measurements = []
+    for group, way in chosen.items():
+        ratios = sorted(t / k for t, k in zip(times[group], times[""], strict=True))
+        quarter = len(ratios) // 4
+        measurements.append(
+            Measurement(
+                group=group,
+                family=case.family,
+                workload=case.workload,
+                way=way,
+                kronla_seconds=statistics.median(times[""]),
+                torch_seconds=statistics.median(times[group]),
+                ratio=statistics.median(ratios),
+                low=ratios[quarter],
+                high=ratios[-1 - quarter],
+                rounds=len(ratios),
+                kronla_error=verdict.kronla.error,
+                torch_error=verdict.torch[group][way].error,
+                work=work.amount,
+                unit=work.unit,
+            )
+        )
+    return measurements, verdict.refused
+
+
+def _first_times(verdict: Verdict, chosen: dict[str, str]) -> dict[str, float]:
+    return {"": verdict.kronla.seconds, **{group: verdict.torch[group][way].seconds for group, way in chosen.items()}}
+
+
+def _rounds(
+    sides: Ways, pool: Pool, first: dict[str, float], budget: float, most_rounds: int
+) -> dict[str, list[float]]:
+    """The times of each side, by round; who goes first alternates."""
+    long = sum(first.values())
+    times: dict[str, list[float]] = {side: [first[side]] if long >= JUDGED_COUNTS else [] for side in sides}
+    least = next(rounds for seconds, rounds in LEAST_ROUNDS.items() if long >= seconds)
+    order = list(sides)
     end = time.perf_counter() + budget
-    while len(ours) < least_rounds or (len(ours) < most_rounds and time.perf_counter() < end):
-        for side in (0, 1) if len(ours) % 2 else (1, 0):  # who goes first alternates
-            (theirs if side else ours).append(seconds_of(case.torch[way] if side else case.kronla, pool.take()))
-    ratios = sorted(t / k for t, k in zip(theirs, ours, strict=True))
-    quarter = len(ratios) // 4
-    return Measurement(
-        case,
-        way,
-        statistics.median(ours),
-        statistics.median(theirs),
-        statistics.median(ratios),
-        ratios[quarter],
-        ratios[-1 - quarter],
-        len(ratios),
-        kronla_error,
-        torch_errors[way],
-    )
+    done = len(times[""])
+    while done < least or (long < JUDGED_COUNTS and done < most_rounds and time.perf_counter() < end):
+        for side in order:
+            times[side].append(seconds_of(sides[side], pool.take()))
+        order.reverse()
+        done += 1
+    return times
 
 
 def run_with(benchmark, case: Case, side: str) -> None:
     """The same case under pytest-benchmark: a group for each case, a row for kronla and for each of torch's ways."""
     inputs = case.inputs()
-    check_accuracy(case, inputs)
+    refused = check_accuracy(case, inputs).refused
+    assert not refused, str(refused[0])
     pool = Pool(inputs)
-    way = case.kronla if side == "kronla" else case.torch[side.removeprefix("torch-")]
+    ways = {"kronla": case.kronla, **{way: run for group in case.groups.values() for way, run in group.items()}}
     benchmark.group = str(case)
     benchmark.extra_info["torch_threads"] = torch.get_num_threads()
-    benchmark.pedantic(way, setup=lambda: (pool.take(), {}), rounds=10, warmup_rounds=1)
+    benchmark.pedantic(ways[side], setup=lambda: (pool.take(), {}), rounds=10, warmup_rounds=1)
 
 
 def sides(cases: list[Case]) -> list[tuple[Case, str]]:
     """Parameters for `run_with`."""
-    return [(case, side) for case in cases for side in ["kronla", *(f"torch-{way}" for way in case.torch)]]
+    return [(case, side) for case in cases for side in ["kronla", *(way for g in case.groups.values() for way in g)]]
 
 
 def first_of_each_shape(tensors: list[Tensor]) -> list[int]:
@@ -164,3 +263,13 @@ def worst_relative_error(actual: list[Tensor], expected: list[Tensor]) -> float:
         for a, b in zip(actual, expected, strict=True)
     ]
     return float(torch.cat([error.flatten() for error in errors]).max())
+
+
+def matrices(tensors: list[Tensor]) -> int:
+    """How many matrices a list of batches holds."""
+    return sum(x[..., 0, 0].numel() for x in tensors)
+
+
+def cubes(tensors: list[Tensor]) -> float:
+    """Σ n³ over all n × n matrices of a list of batches: half a product each."""
+    return float(sum(x[..., 0, 0].numel() * x.shape[-1] ** 3 for x in tensors))

@@ -1,21 +1,35 @@
-"""``make bench``: every case against torch, as one table of ratios."""
+"""``make bench``: every case against torch, as one table of ratios beside the targets; a full run is put on record.
+
+A run of all cases writes bench/results/cpu.json and cpu.png, and the table of README.md.
+"""
 
 import argparse
 import json
-import math
 import sys
-from collections import defaultdict
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bench import bench_apply, bench_eigenbasis, bench_factors, bench_inverse_root, bench_rearrangement, shapes
-from bench.cases import Case, InaccurateError, Measurement, measure
-from kronla.commands.info import collect
+from bench import (
+    bench_apply,
+    bench_eigenbasis,
+    bench_factors,
+    bench_inverse_root,
+    bench_rearrangement,
+    bench_refresh,
+    machine,
+    readme,
+    shapes,
+)
+from bench.cases import Case, Measurement, Refused, measure
+from bench.targets import Peak, Summary, row_name, summarise
 
-MODULES = [bench_factors, bench_inverse_root, bench_eigenbasis, bench_rearrangement, bench_apply]
+MODULES = [bench_factors, bench_inverse_root, bench_eigenbasis, bench_rearrangement, bench_apply, bench_refresh]
+PICTURE = readme.RESULTS.with_suffix(".png")
 
 
 def main() -> int:
@@ -24,27 +38,30 @@ def main() -> int:
     if not chosen:
         print("No case has such a family or workload.", file=sys.stderr)
         return 2
-    measurements, refused = measure_all(chosen, args.seconds or (0.5 if args.quick else 1.5))
-    facts = collect()
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(table(measurements))
-    console.print(f"{facts['cpu']}; {facts['threads']}; torch {facts['torch']}; {facts.get('blas core', '')}")
-    for sentence in refused:
-        console.print(f"REFUSED, not equally accurate: {sentence}")
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        record = {"info": facts, "measurements": [m.as_dict() for m in measurements], "refused": refused}
-        args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return 1 if refused else 0
+    record = run(chosen, args.seconds)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    show(record, console)
+    full = not (args.quick or args.family or args.workload)
+    for path in {args.json, readme.RESULTS if full else None} - {None}:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if args.picture or full:
+        from bench import picture  # matplotlib is slow to load
+
+        picture.draw(record, args.picture or PICTURE)
+    if full:
+        readme.update()
+    return 1 if record["refused"] else 0
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(shapes.QUICK_WORKLOADS)}, and shorter")
-    parser.add_argument("--family", action="append", help="only this family; may be repeated")
+    parser.add_argument("--quick", action="store_true", help=f"only {', '.join(shapes.QUICK_WORKLOADS)}")
+    parser.add_argument("--family", action="append", help="only families that begin so; may be repeated")
     parser.add_argument("--workload", action="append", help="only this workload; may be repeated")
-    parser.add_argument("--seconds", type=float, help="to spend on each case, at least three rounds")
+    parser.add_argument("--seconds", type=float, default=0.4, help="to spend on each case, at least 5 rounds")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--picture", type=Path, help="draw the figures into this file too")
     return parser.parse_args()
 
 
@@ -55,51 +72,101 @@ def choose(args: argparse.Namespace) -> list[Case]:
         case
         for case in everything
         if case.workload not in skipped
-        and (not args.family or case.family in args.family)
+        and (not args.family or case.family.startswith(tuple(args.family)))
         and (not args.workload or case.workload in args.workload)
     ]
 
 
-def measure_all(chosen: list[Case], seconds: float) -> tuple[list[Measurement], list[str]]:
-    measurements, refused = [], []
+def run(chosen: list[Case], seconds: float) -> dict:
+    """Measures the machine and the cases; the record is what cpu.json holds."""
+    start, others = time.perf_counter(), machine.Others()
+    peak, rates = machine.measure_peak()
+    measurements: list[Measurement] = []
+    refused: list[Refused] = []
     with Progress(transient=True) as progress:
         task = progress.add_task("", total=len(chosen))
         for case in chosen:
             progress.update(task, description=str(case))
-            try:
-                measurements.append(measure(case, seconds))
-            except InaccurateError as error:
-                refused.append(str(error))
+            good, bad = measure(case, seconds)
+            measurements += good
+            refused += bad
+            others.sample()
             progress.advance(task)
-    return measurements, refused
+    facts, use = machine.facts(), others.record()
+    return {
+        "schema": 1,
+        "machine": facts,
+        "peak": {"flops": peak.flops, "bytes": peak.bytes, "measured": rates},
+        "others": use,
+        "warnings": machine.warnings(facts, use),
+        "seconds": time.perf_counter() - start,
+        "groups": [asdict(summary) for summary in summarise(measurements, refused, peak)],
+        "measurements": [{**asdict(m), "fraction": peak.fraction(m)} for m in measurements],
+        "refused": [asdict(r) for r in refused],
+    }
 
 
-def table(measurements: list[Measurement]) -> Table:
-    """A row for each case, and the geometric mean of each family."""
+def show(record: dict, console: Console) -> None:
+    measurements = [Measurement(**{k: v for k, v in m.items() if k != "fraction"}) for m in record["measurements"]]
+    refused = [Refused(**r) for r in record["refused"]]
+    peak = Peak(record["peak"]["flops"], record["peak"]["bytes"])
+    console.print(table(measurements, [Summary(**group) for group in record["groups"]], peak))
+    facts = record["machine"]
+    console.print(
+        f"{facts['cpu']}; {facts['threads']} threads; {facts['instruction set']}; torch {facts['versions']['torch']};"
+        f" BLAS core {facts['blas core']} (OPENBLAS_CORETYPE={facts['OPENBLAS_CORETYPE'] or 'not set'});"
+        f" {record['seconds']:.0f} s"
+    )
+    rates = ", ".join(f"{name} {rate:.0f}" for name, rate in record["peak"]["measured"].items())
+    console.print(f"Measured peaks: {rates}. 'Of peak': the least work of kronla's way at that rate / its time.")
+    for sentence in refused:
+        console.print(f"REFUSED, not equally accurate: {sentence}", style="red")
+    for sentence in record["warnings"]:
+        console.print(f"WARNING: {sentence}", style="bold red")
+
+
+def table(measurements: list[Measurement], groups: list[Summary], peak: Peak) -> Table:
+    """A row for each case; for each group the geometric mean and the worst row beside the targets."""
     result = Table(title="torch's time / kronla's time (above 1: kronla is faster)")
-    for heading in ("family", "workload", "torch's way"):
+    for heading in ("group", "workload", "torch's way"):
         result.add_column(heading, no_wrap=True)
-    for heading in ("kronla ms", "torch ms", "ratio", "quartiles", "kronla error", "torch error"):
-        result.add_column(heading, justify="right")
-    families: dict[str, list[Measurement]] = defaultdict(list)
-    for m in measurements:
-        families[m.case.family].append(m)
-    for family, members in families.items():
-        for m in members:
-            result.add_row(family, m.case.workload, m.way, *_figures(m))
-        mean = math.exp(sum(math.log(m.ratio) for m in members) / len(members))
-        result.add_row(family, "geometric mean", "", "", "", f"[bold]{mean:.2f}[/bold]", end_section=True)
+    for heading in ("kronla ms", "torch ms", "ratio", "quartiles", "of peak", "errors, kronla / torch"):
+        result.add_column(heading, justify="right", no_wrap=True)
+    for group in groups:
+        for m in measurements:
+            if m.group == group.group:
+                result.add_row(m.group, row_name(m), m.way, *_figures(m, peak))
+        result.add_row(f"[bold]{group.group}[/bold]", *_summary_cells(group), end_section=True)
     return result
 
 
-def _figures(m: Measurement) -> list[str]:
+def _figures(m: Measurement, peak: Peak) -> list[str]:
     return [
         f"{1e3 * m.kronla_seconds:.2f}",
         f"{1e3 * m.torch_seconds:.2f}",
         f"{m.ratio:.2f}",
         f"{m.low:.2f}–{m.high:.2f}",
-        f"{m.kronla_error:.1e}",
-        f"{m.torch_error:.1e}",
+        f"{peak.fraction(m):.0%}",
+        f"{m.kronla_error:.1e} / {m.torch_error:.1e}",
+    ]
+
+
+def _summary_cells(group: Summary) -> list[str]:
+    refused = f", {group.refused} refused" if group.refused else ""
+    if group.mean is None or group.worst is None or group.fraction is None:
+        return [f"nothing measured{refused}"]
+    target = "no target"
+    if group.target_mean is not None:
+        floor = "" if group.target_floor is None else f" / {group.target_floor}"
+        target = f"target {group.target_mean}{floor}: {'met' if group.met else 'NOT MET'}"
+    return [
+        f"worst: {group.worst_workload}{refused}",
+        target,
+        "",
+        "mean",
+        f"[bold]{group.mean:.2f}[/bold]",
+        f"worst {group.worst:.2f}",
+        f"{group.fraction:.0%}",
     ]
 
 

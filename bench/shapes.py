@@ -1,5 +1,7 @@
 """The workloads that every measurement uses: shapes by name, factors of those shapes, and tensors from fixed seeds."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -88,15 +90,48 @@ def factor(shape: tuple[int, ...], seed: int, damping: float = 1e-4, device: tor
 def drifted_bases(workload: str, beta: float = 0.95, steps: int = 10) -> tuple[list[Tensor], list[Tensor]]:
     """Factors A, float32, and the eigenbases Q that they had some steps of a moving average before.
 
-    The drift is that of one factor of each size; the matrices of a batch differ by an orthogonal change of basis.
+    The drift is that of one factor of each size; the matrices of a batch differ by a reflection. Columns descend.
     """
     As, Qs = [], []
     for seed, shape in enumerate(factor_shapes(workload)):
         A, Q = _drift(shape[-1], beta, steps)
-        turn = _reflections(shape, seed)
-        As.append(_symmetrized(turn @ A @ turn.mT).float())
-        Qs.append((turn @ Q).float())
+        v = torch.randn(*shape[:-1], 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        v = v / v.norm(dim=-2, keepdim=True)
+        turned = A - 2 * v @ (v.mT @ A)
+        As.append(_symmetrized(turned - 2 * (turned @ v) @ v.mT).float())
+        Qs.append((Q - 2 * v @ (v.mT @ Q)).float())
     return As, Qs
+
+
+@cache
+def _drift(n: int, beta: float, steps: int, columns: int = 64) -> tuple[Tensor, Tensor]:
+    """A, float64, and the eigenbasis that it had some steps of A ← βA + (1-β)GGᵀ/columns before.
+
+    The average has settled before: it is a weighted sum of Wishart matrices, here one Wishart matrix of the same mean
+    and variance, columns·(1+β)/(1-β) degrees of freedom, drawn by its Cholesky factor (Bartlett 1933). Running the
+    average from 0 takes 3/(1-β) steps. G [n, columns] has the covariance of `matrices.ema_drift`.
+    """
+    generator = torch.Generator().manual_seed(n)
+    root = _covariance_root(n)
+    freedom = columns * (1 + beta) / (1 - beta)
+    T = torch.randn(n, n, generator=generator, dtype=torch.float64).tril(-1)
+    # χ² of many degrees of freedom is close to normal (Wilson and Hilferty 1931).
+    degrees = freedom - torch.arange(n, dtype=torch.float64)
+    spread = 2 / (9 * degrees)
+    normal = torch.randn(n, generator=generator, dtype=torch.float64)
+    T.diagonal().copy_((degrees * (1 - spread + spread.sqrt() * normal) ** 3).sqrt())
+    A = _symmetrized((root @ T) @ (root @ T).mT) / freedom
+    Q = torch.linalg.eigh(A)[1].flip(-1)
+    G = root @ torch.randn(n, steps * columns, generator=generator, dtype=torch.float64)
+    ages = torch.arange(steps - 1, -1, -1, dtype=torch.float64).repeat_interleave(columns)
+    new = (G * ((1 - beta) / columns * beta**ages)) @ G.mT
+    return _symmetrized(beta**steps * A + new), Q
+
+
+@cache
+def _covariance_root(n: int) -> Tensor:
+    """U diag(σ)^½, of a decaying spectrum down to 1e-4 in a Haar basis."""
+    return matrices.orthogonal(n, seed=1) * matrices.spectrum("decaying", n, 1e4).sqrt()
 
 
 def _uniform_size(workload: str) -> int:
@@ -108,19 +143,3 @@ def _uniform_size(workload: str) -> int:
 
 def _symmetrized(A: Tensor) -> Tensor:
     return (A + A.mT) / 2
-
-
-_drifts: dict[tuple[int, float, int], tuple[Tensor, Tensor]] = {}
-
-
-def _drift(n: int, beta: float, steps: int) -> tuple[Tensor, Tensor]:
-    key = (n, beta, steps)
-    if key not in _drifts:
-        _drifts[key] = matrices.ema_drift(n, beta, steps, dtype=torch.float64)
-    return _drifts[key]
-
-
-def _reflections(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Householder reflections I - 2vvᵀ/vᵀv: orthogonal, dense and cheap."""
-    v = torch.randn(*shape[:-1], 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return torch.eye(shape[-1], dtype=torch.float64) - 2 * v @ v.mT / v.square().sum(-2, keepdim=True)
