@@ -167,7 +167,7 @@ bool eigh_step(Basis<T>& basis, Worker& worker) {
     std::swap(w[i], w[n - 1 - i]);
     std::swap_ranges(V + i * n, V + (i + 1) * n, V + (n - 1 - i) * n);
   }
-  const double null = static_cast<double>(n) * unit_roundoff<T>() * basis.norm;
+  const double null = 16.0 * unit_roundoff<T>() * basis.norm;  // the noise of A's own rounding and of LAPACK
   const auto is_null = [&](T value) { return std::abs(static_cast<double>(value)) <= null; };
   const int64_t begin = std::find_if(w, w + n, is_null) - w;  // w is sorted: the null ones are neighbours
   const int64_t end = std::find_if_not(w + begin, w + n, is_null) - w;
