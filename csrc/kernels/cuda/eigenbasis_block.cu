@@ -84,7 +84,7 @@ struct Basis : BlockBasis<T, kBlockMost, BlockRoom, Places<T>> {
       if (i < n && j < n) M[i * ld + room->jacobi.rank[j]] = W[i * ld + j];
     }
     // Sorted, the null ones are neighbours: ranks begin … end − 1.
-    const double null = static_cast<double>(n) * roundoff_of<T>() * room->norm;
+    const double null = 16.0 * roundoff_of<T>() * room->norm;
     int begin = 0, end = 0;
     for (int j = 0; j < n; ++j) {
       begin += values[j] > null ? 1 : 0;

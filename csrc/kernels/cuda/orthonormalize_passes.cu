@@ -173,7 +173,8 @@ __global__ void __launch_bounds__(kThreads, kSolveBlocks) solve_kernel(KRONLA_PA
       M[i * ld + j] = value;
     }
     __syncthreads();
-    const bool again = eliminate_panel<kThreads>(StackedPanel{M, N, ld}, kTile, rank_test<T>(group.m), sine, next);
+    const RankTest test = rank_test<T>(group.m, pass);
+    const bool again = eliminate_panel<kThreads>(StackedPanel{M, N, ld}, kTile, test, sine, next);
     for (int index_M = thread; index_M < tile.count * width; index_M += kThreads) {
       const int i = index_M / width, j = index_M % width;
       tile.rows[int64_t{i} * group.ld + c0 + j] = !tile.of_G && next[j] == kReplaceNow
@@ -186,7 +187,7 @@ __global__ void __launch_bounds__(kThreads, kSolveBlocks) solve_kernel(KRONLA_PA
     QrState& state = *matrix.state;
     if (again) state.again = 1;
     for (int j = 0; j < width; ++j)
-      if (next[j] < 0.0) state.deficient = 1;
+      if (!(next[j] > test.tolerance)) state.deficient = 1;
     if (c0 + width < group.n || pass + 1 == qr_passes<T>()) return;
     if (state.again != 0 || state.gap >= kSettledGap)
       append(qr_work(group, list.settings.at + 1, QrStage::Gram), entry);

@@ -30,13 +30,16 @@ __host__ __device__ constexpr int qr_passes() {
   return sizeof(T) == 4 ? 3 : 5;
 }
 
-// Where pivots are held, and the sine at or below which the rank is deficient (kernels/eigenbasis.h).
+// Where pivots are held; the sine at or below which the rank is deficient (kernels/eigenbasis.h); and whether columns are
+// still replaced: not in the last pass, for which there is none behind it (a sine next to the tolerance may get there late).
 struct RankTest {
   double hold, tolerance;
+  bool replaces;
 };
 template <class T>
-__device__ __forceinline__ RankTest rank_test(int m) {
-  return {4.0 * m * 1.1102230246251565e-16, sqrt(static_cast<double>(m)) * Limits<T>::kEpsilon};
+__device__ __forceinline__ RankTest rank_test(int m, int pass) {
+  return {4.0 * m * 1.1102230246251565e-16, sqrt(static_cast<double>(m)) * Limits<T>::kEpsilon,
+          pass + 1 < qr_passes<T>()};
 }
 
 // Row i of what stands in for column j in pass `pass`: uniform in (−1, 1), from splitmix64 (Steele, Lea and Flood 2014).
@@ -92,7 +95,7 @@ __device__ __forceinline__ bool eliminate_panel(const Panel& panel, int below, R
       const bool held = !(L[j][j] > test.hold);
       const double pivot = held ? test.hold : L[j][j], root = rsqrt(pivot), before = sine[p + j];
       const double after = before < 0.0 ? before : before * (pivot * root);
-      const bool replace = before < 0.0 ? held : !(after > test.tolerance);
+      const bool replace = test.replaces && (before < 0.0 ? held : !(after > test.tolerance));
       again = again || held || replace;
       if (row == 0) next[p + j] = replace ? kReplaceNow : after;
       inverse[j] = replace ? 0.0 : root;  // a column of 0 leaves the others alone
@@ -158,7 +161,6 @@ template <class T, int kMost, class Panel>
 __device__ __forceinline__ bool orthonormalize_in_block(const Panel& panel, int m, int n, QrRoom<kMost>& room) {
   constexpr int kBlock = 2 * kMost;
   const int N = panel.N, ld = panel.ld, thread = static_cast<int>(threadIdx.x);
-  const RankTest test = rank_test<T>(m);
   bool full_rank = true;
   if (thread < N) room.sine[thread] = 1.0;
   for (int pass = 0; pass < qr_passes<T>(); ++pass) {
@@ -180,6 +182,7 @@ __device__ __forceinline__ bool orthonormalize_in_block(const Panel& panel, int 
       *at = i == j && i >= n ? 1.0 : *at * (room.scale[i] * room.scale[j]);
     }
     __syncthreads();
+    const RankTest test = rank_test<T>(m, pass);
     const bool again = eliminate_panel<kBlock>(panel, N, test, room.sine, room.next);
     if (again) {  // the same for all threads
       for (int index = thread; index < m * n; index += kBlock) {
@@ -187,7 +190,7 @@ __device__ __forceinline__ bool orthonormalize_in_block(const Panel& panel, int 
         if (room.next[j] == kReplaceNow) panel.W()[i * ld + j] = replacement(i, j, n, pass);
       }
     }
-    for (int j = 0; j < n; ++j) full_rank = full_rank && room.next[j] >= 0.0;
+    for (int j = 0; j < n; ++j) full_rank = full_rank && room.next[j] > test.tolerance;
     __syncthreads();
     if (thread < N) room.sine[thread] = room.next[thread] < 0.0 ? kRankGone : room.next[thread];
     if (!again && gap < kSettledGap) break;
