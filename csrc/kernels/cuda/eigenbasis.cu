@@ -1,5 +1,7 @@
 #include "kernels/cuda/eigenbasis.h"
 
+#include <stdexcept>
+
 #include "kernels/cuda/device/block_product.cuh"
 #include "kernels/cuda/device/jacobi.cuh"
 #include "kernels/cuda/eigenbasis_block.h"
@@ -13,6 +15,8 @@ template <class T>
 void update_eigenbasis(const std::vector<BasisGroup<T>>& groups, double tol, int64_t max_steps, const Stream& stream) {
   std::vector<BasisGroup<T>> small, wide, large;
   for (const BasisGroup<T>& group : groups) {
+    if (group.method == BasisMethod::NearEigh)
+      throw std::invalid_argument("kronla: BasisMethod::NearEigh is for CPUs alone.");
     const bool solved = group.method == BasisMethod::Eigh && max_steps > 0;
     (group.n <= kBlockMost                                             ? small
      : std::is_same_v<T, float> && !solved && fits_wide_block(group.n) ? wide
