@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import kronla
-from kronla.optim import SOAP, EShampoo, Shampoo
+from kronla.optim import SOAP, EShampoo, OptimalKronecker, Shampoo, Shampoo2
 
-CLASSES = [Shampoo, EShampoo, SOAP]
+CLASSES = [Shampoo, Shampoo2, OptimalKronecker, EShampoo, SOAP]
 SHAPES = [(12, 9), (9,), (8, 3, 3, 3), (), (1, 4), (40, 5)]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 
@@ -100,11 +100,12 @@ def test_state_has_known_keys_and_plain_values(cls):
     params = parameters()
     optimizer = cls(params, max_dim=32)
     advance(optimizer, params, range(2))
-    kept = "root" if cls is Shampoo else "basis"
-    names = {"step", "momentum", "second_moment"}
-    one_block = names | {f"{kind}.0.{mode}" for kind in ("factor", kept) for mode in (0, 1)}
-    two_blocks = one_block | {f"{kind}.1.{mode}" for kind in ("factor", kept) for mode in (0, 1)}
-    expected = [one_block, names, one_block, names, one_block, two_blocks]
+    own = ("factor", "root" if issubclass(cls, Shampoo) else "basis", "health")
+    names = {"step", "momentum", "second_moment", "bad_gradients"}
+    keys = lambda block, modes: {f"{kind}.{block}.{mode}" for kind in own for mode in range(modes)}  # noqa: E731
+    matrix = names | keys(0, 2)
+    convolution = names | keys(0, 4) if cls is SOAP else matrix
+    expected = [matrix, names, convolution, names, matrix, matrix | keys(1, 2)]
     assert [set(optimizer.state[p]) for p in params] == expected
     for value in (value for p in params for value in optimizer.state[p].values()):
         assert type(value) is int or (type(value) is torch.Tensor and not value.requires_grad)
@@ -132,9 +133,11 @@ def test_native_calls_do_not_grow_with_the_model(cls, monkeypatch):
         calls.clear()
         advance(optimizer, params, range(1, 5))
         counts.append(dict(calls))
-    refresh = "foreach_inverse_root" if cls is Shampoo else "foreach_update_eigenbasis"
-    applied = 4 if cls is Shampoo else 8
-    assert counts[0] == counts[1] == {"foreach_update_factors_": 4, refresh: 2, "foreach_kron_apply": applied}
+    refresh = "foreach_inverse_root" if issubclass(cls, Shampoo) else "foreach_update_eigenbasis"
+    # Into the basis and back in each of 4 steps; once more in each of 2 refreshes, to carry the momentum.
+    applied = 4 if issubclass(cls, Shampoo) else 12
+    factors = "foreach_update_factors_" if cls is OptimalKronecker else "foreach_update_mode_factors_"
+    assert counts[0] == counts[1] == {factors: 4, refresh: 2, "foreach_mode_apply": applied}
 
 
 def test_foreach_false_gives_the_same_bits(cls):
@@ -288,7 +291,7 @@ def test_a_bad_gradient_is_survived(cls, bad):
     others[1].step()
     assert same(params, others[0])  # as if those gradients had been zero, and nobody else noticed
     advance(optimizer, params, range(4, 8))
-    kept = "root" if cls is Shampoo else "basis"
+    kept = "root" if issubclass(cls, Shampoo) else "basis"
     for p in params:
         assert p.isfinite().all()
         assert all(torch.as_tensor(value).isfinite().all() for value in optimizer.state[p].values())
@@ -330,22 +333,29 @@ BAD = [
     ({"max_dim": 0}, ValueError, "max_dim must be"),
     ({"maximize": 1}, ValueError, "maximize must be True or False"),
     ({"foreach": "yes"}, ValueError, "foreach must be"),
+    ({"early_steps": 0}, ValueError, "early_steps must be"),
+    ({"max_failures": 0}, ValueError, "max_failures must be"),
 ]
 BAD_OF = {
-    Shampoo: [
-        ({"damping": -1.0}, ValueError, "damping must be"),
-        ({"relative_damping": float("nan")}, ValueError, "relative_damping must be"),
-        ({"exponent": 0.25}, ValueError, "exponent must be None"),
-        ({"exponent": "half"}, TypeError, "exponent must be"),
-        ({"grafting": "lamb"}, ValueError, "grafting must be one of \"adam\", None, but is 'lamb'"),
-    ],
     EShampoo: [
         ({"tol": 1.5}, ValueError, r"tol must be a number in \[0, 1\], but is 1.5"),
         ({"tol": float("nan")}, ValueError, "tol must be"),
         ({"max_steps": -1}, ValueError, "max_steps must be"),
         ({"method": "jacobi"}, ValueError, "method must be one of"),
+        ({"large": "diagonal"}, ValueError, 'large must not be "diagonal" here'),
     ],
-    SOAP: [],
+    SOAP: [({"vectors": "diagonal"}, ValueError, 'vectors must not be "diagonal" here')],
+}
+ROOTS = [Shampoo, Shampoo2, OptimalKronecker]
+BAD_OF |= {
+    cls: [
+        ({"damping": -1.0}, ValueError, "damping must be"),
+        ({"relative_damping": float("nan")}, ValueError, "relative_damping must be"),
+        ({"exponent": 0.25}, ValueError, "exponent must be None"),
+        ({"exponent": "half"}, TypeError, "exponent must be"),
+        ({"grafting": "lamb"}, ValueError, 'grafting must be one of "adam", "rmsprop", .*None, but is \'lamb\''),
+    ]
+    for cls in ROOTS
 }
 
 
@@ -377,24 +387,33 @@ def test_cutting_anew_is_refused(cls):
     advance(optimizer, params, [0])
     optimizer.param_groups[0]["max_dim"] = 4
     feed(params, 1)
-    with pytest.raises(ValueError, match="max_dim cannot change once a parameter has state"):
+    with pytest.raises(ValueError, match="max_dim, merge_dims, large and vectors cannot change once"):
         optimizer.step()
 
 
 def test_signatures_are_the_contracts(cls):
     common = "lr betas eps weight_decay"
+    shampoo = "factor_beta damping relative_damping exponent update_every grafting max_dim early_steps"
+    seen = "merge_dims large vectors"
     own = {
-        Shampoo: "factor_beta damping relative_damping exponent update_every grafting max_dim",
-        EShampoo: "factor_beta update_every tol max_steps method max_dim",
-        SOAP: "factor_beta update_every max_dim",
+        Shampoo: f"{shampoo} {seen}",
+        Shampoo2: f"{shampoo} {seen}",
+        OptimalKronecker: shampoo,
+        EShampoo: f"factor_beta update_every tol max_steps method max_dim early_steps {seen}",
+        SOAP: f"factor_beta update_every max_dim early_steps {seen}",
     }[cls]
     parameters_of = inspect.signature(cls).parameters
     names = list(parameters_of)
-    assert names == ["params", *common.split(), *own.split(), "maximize", "foreach"]
+    assert names == ["params", *common.split(), *own.split(), "max_failures", "maximize", "foreach"]
     assert all(parameters_of[name].kind is inspect.Parameter.KEYWORD_ONLY for name in names[5:])
+    ours = {"early_steps": 1, "merge_dims": cls is not SOAP, "large": "blocks", "vectors": "identity"}
+    ours |= {"max_failures": 10, "maximize": False, "foreach": None}
     defaults = {
-        Shampoo: [1e-3, (0.9, 0.999), 1e-8, 0.0, None, 1e-12, 0.0, None, 10, "adam", 1024, False, None],
-        EShampoo: [1e-3, (0.9, 0.999), 1e-8, 0.0, None, 1, 0.1, 1, "auto", 1024, False, None],
-        SOAP: [3e-3, (0.95, 0.95), 1e-8, 0.01, None, 10, 1024, False, None],
+        Shampoo: [1e-3, (0.9, 0.999), 1e-8, 0.0, None, 1e-12, 0.0, None, 10, "adam", 1024],
+        Shampoo2: [1e-3, (0.9, 0.999), 1e-8, 0.0, None, 1e-12, 0.0, None, 10, None, 1024],
+        OptimalKronecker: [1e-3, (0.9, 0.999), 1e-8, 0.0, None, 1e-12, 0.0, None, 10, None, 1024],
+        EShampoo: [1e-3, (0.9, 0.999), 1e-8, 0.0, None, 1, 0.1, 1, "auto", 1024],
+        SOAP: [3e-3, (0.95, 0.95), 1e-8, 0.01, None, 10, 1024],
     }[cls]
-    assert [parameters_of[name].default for name in names[1:]] == defaults
+    expected = dict(zip(names[1:], defaults, strict=False)) | {name: ours[name] for name in names if name in ours}
+    assert {name: parameters_of[name].default for name in names[1:]} == expected

@@ -98,7 +98,7 @@ def check(cls, plain, settings, **known):
     starts = [torch.randn(shape, dtype=torch.float64) for shape in SHAPES]
     grads_of = [gradients(shape) for shape in SHAPES]
     params = [torch.nn.Parameter(start.clone()) for start in starts]
-    optimizer = cls(params, **settings)
+    optimizer = cls(params, merge_dims=True, **settings)
     for grads in zip(*grads_of, strict=True):
         for p, grad in zip(params, grads, strict=True):
             p.grad = grad
@@ -166,7 +166,7 @@ def test_eshampoo_bases_diagonalise_their_factors(method):
 def test_rectangles_step_as_their_own_bases_say(cls, shape):
     """Null directions leave the eigenvectors free: take the optimizer's own, and check the rest of the step."""
     p = torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64))
-    optimizer = cls([p], lr=0.1, eps=EPS, weight_decay=0.0, betas=(0.9, 0.95), update_every=2)
+    optimizer = cls([p], lr=0.1, eps=EPS, weight_decay=0.0, betas=(0.9, 0.95), update_every=2, merge_dims=True)
     seen_as = shape if len(shape) == 2 else (3, 18)
     M, D, used = torch.zeros(seen_as).double(), torch.zeros(seen_as).double(), 0
     for t, G in enumerate(gradients(shape)):
