@@ -5,34 +5,28 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kronla.optim.moments import average_squares_, beta2, divided_by_roots_, unbiased_momenta
+from kronla.optim.moments import adam_directions, average_squares_, beta2
 from kronla.optim.tensors import Block
 
 # The optimizer to take the length from; None keeps the direction's own.
 METHODS = ("adam", "rmsprop", "adagrad", "sgd", None)
 
 
-def grafting_directions(blocks: Sequence[Block]) -> list[Tensor]:
-    """The step of the optimizer that each block's group grafts, after this step's gradient was taken into V.
+def grafting_directions(blocks: Sequence[Block], unbiased: Sequence[Tensor]) -> list[Tensor]:
+    """The step of the optimizer that each block's group grafts; V takes in this step's gradient, M has done so.
 
     ``M̂/(√V̂ + ε)`` for ``"adam"`` (and None, for blocks without factors), ``M̂/(√V + ε)`` for ``"rmsprop"`` and
-    ``"adagrad"``, where V is a sum, ``M̂`` for ``"sgd"``: the momentum in place of the gradient, as Shi et al. 2023
-    (arXiv 2309.06497, section 3.2) do.
+    ``"adagrad"``, where V is a sum, ``M̂``, given as ``unbiased``, for ``"sgd"``: the momentum in place of the
+    gradient, as Shi et al. 2023 (arXiv 2309.06497, section 3.2) do.
     """
-    grads = [block.grad for block in blocks]
+    momenta = [block.part("momentum") for block in blocks]
     second_moments = [block.part("second_moment") for block in blocks]
-    sums = [block.group["grafting"] == "adagrad" for block in blocks]
-    betas = [1.0 if summed else beta for summed, beta in zip(sums, beta2(blocks), strict=True)]
-    average_squares_(second_moments, grads, betas)
-    directions = unbiased_momenta(blocks, [block.step for block in blocks])
-    divided = [i for i, block in enumerate(blocks) if block.group["grafting"] != "sgd"]
-    divided_by_roots_(
-        [directions[i] for i in divided],
-        [blocks[i] for i in divided],
-        [second_moments[i] for i in divided],
-        [1.0 - betas[i] ** blocks[i].step if blocks[i].group["grafting"] in ("adam", None) else 1.0 for i in divided],
-    )
-    return directions
+    methods, steps = [block.group["grafting"] for block in blocks], [block.step for block in blocks]
+    betas = [1.0 if method == "adagrad" else beta for method, beta in zip(methods, beta2(blocks), strict=True)]
+    average_squares_(second_moments, [block.grad for block in blocks], betas)
+    biases = [1.0 - b**t if g in ("adam", None) else 1.0 for g, b, t in zip(methods, betas, steps, strict=True)]
+    directions = adam_directions(blocks, momenta, second_moments, steps, biases)
+    return [M if g == "sgd" else A for g, M, A in zip(methods, unbiased, directions, strict=True)]
 
 
 def graft_(directions: Sequence[Tensor], lengths_of: Sequence[Tensor]) -> None:

@@ -28,21 +28,29 @@ def beta2(blocks: Sequence[Block]) -> list[float]:
     return [float(block.group["betas"][1]) for block in blocks]
 
 
-def unbiased_momenta(blocks: Sequence[Block], steps: Sequence[int]) -> list[Tensor]:
-    """``M/(1−β₁ᵗ)``: the zero that an average started from taken out."""
+def unbiased_momenta(blocks: Sequence[Block]) -> list[Tensor]:
+    """``M̂ = M/(1−β₁ᵗ)``: the zero that the average started from taken out."""
     if not blocks:
         return []
-    weights = [1.0 - float(block.group["betas"][0]) ** t for block, t in zip(blocks, steps, strict=True)]
+    weights = [1.0 - float(block.group["betas"][0]) ** block.step for block in blocks]
     return list(torch._foreach_div([block.part("momentum") for block in blocks], weights))
 
 
-def divided_by_roots_(
-    momenta: Sequence[Tensor], blocks: Sequence[Block], second_moments: Sequence[Tensor], biases: Sequence[float]
-) -> None:
-    """``M̂ ← M̂ / (√(V/bias) + ε)`` in place; with bias ``1−β₂ᵗ`` Adam's direction (Kingma and Ba 2015, Algorithm 1)."""
-    if not momenta:
-        return
+def adam_directions(
+    blocks: Sequence[Block],
+    momenta: Sequence[Tensor],
+    second_moments: Sequence[Tensor],
+    steps: Sequence[int],
+    biases: Sequence[float],
+) -> list[Tensor]:
+    """``M̂ / (√(V/bias) + ε)`` with ``M̂ = M/(1−β₁ᵗ)``; bias is ``1−β₂ᵗ`` for Adam (Kingma and Ba 2015, Algorithm 1).
+
+    Taken as ``M / (c√V/√bias + cε)`` with ``c = 1−β₁ᵗ``, which passes over the tensors once less.
+    """
+    if not blocks:
+        return []
+    unbias = [1.0 - float(block.group["betas"][0]) ** t for block, t in zip(blocks, steps, strict=True)]
     divisors = list(torch._foreach_sqrt(list(second_moments)))
-    torch._foreach_div_(divisors, [math.sqrt(bias) for bias in biases])
-    torch._foreach_add_(divisors, [float(block.group["eps"]) for block in blocks])
-    torch._foreach_div_(list(momenta), divisors)
+    torch._foreach_mul_(divisors, [c / math.sqrt(bias) for c, bias in zip(unbias, biases, strict=True)])
+    torch._foreach_add_(divisors, [c * float(block.group["eps"]) for c, block in zip(unbias, blocks, strict=True)])
+    return list(torch._foreach_div(list(momenta), divisors))

@@ -19,7 +19,7 @@ from kronla.optim.health import (
     start_health,
 )
 from kronla.optim.settings import check_settings
-from kronla.optim.tensors import Block, Side, assemble, mode_kinds, regions, seen_as
+from kronla.optim.tensors import Block, Side, assemble, view_of
 
 StateDict = dict[str, Any]
 
@@ -157,24 +157,17 @@ class KroneckerOptimizer(Optimizer):
         state["bad_gradients"] = torch.zeros((), **like)
         state["momentum"] = torch.zeros(p.shape, **like)
         state["second_moment"] = torch.zeros(p.shape, **like)
-        whole = seen_as(p.shape, group["merge_dims"])
-        kinds = mode_kinds(whole, group)
-        for i, region in enumerate(regions(whole, kinds, group["max_dim"])):
-            block = Block(p, group, state, i, whole, region, p)
-            for mode, (kind, cut) in enumerate(zip(kinds, region, strict=True)):
-                if kind != "identity":
-                    side, size = Side(block, mode), cut.stop - cut.start
-                    side["factor"] = start_factor(kind, size, **like)
-                    side["health"] = start_health(**like)
-                    self.start_side(side, kind, size, **like)
+        view = view_of(p, group)
+        for side in (side for block in view.blocks(p, group, state, p) for side in block.sides):
+            kind, cut = view.kinds[side.mode], side.block.region[side.mode]
+            side["factor"] = start_factor(kind, cut.stop - cut.start, **like)
+            side["health"] = start_health(**like)
+            self.start_side(side, kind, cut.stop - cut.start, **like)
 
     def _cut(self, group: dict[str, Any], p: Tensor, grad: Tensor) -> list[Block]:
         """One parameter's blocks, each with its part of the gradient."""
-        whole, state = seen_as(p.shape, group["merge_dims"]), self.state[p]
-        kinds = mode_kinds(whole, group)
-        grad, parts = grad.reshape(whole), regions(whole, kinds, group["max_dim"])
-        blocks = [Block(p, group, state, i, whole, region, grad[region]) for i, region in enumerate(parts)]
-        _check_cuts(blocks, kinds)
+        blocks = view_of(p, group).blocks(p, group, self.state[p], grad)
+        _check_cuts(blocks)
         return blocks
 
     def _kept(self) -> Iterator[tuple[str, Tensor, list[Block]]]:
@@ -213,13 +206,14 @@ def descend_(blocks: Sequence[Block], directions: Sequence[Tensor]) -> None:
     if not updates:
         return
     groups = {block.param: block.group for block in blocks}
-    rates = [float(groups[p]["lr"]) for p in updates]
-    decays = [1.0 - rate * float(groups[p]["weight_decay"]) for p, rate in zip(updates, rates, strict=True)]
-    params, steps = list(updates), list(updates.values())
-    if any(decay != 1.0 for decay in decays):
-        torch._foreach_mul_(params, decays)
-    torch._foreach_mul_(steps, [-rate for rate in rates])
-    torch._foreach_add_(params, steps)
+    by_rate: dict[tuple[float, float], list[Tensor]] = {}
+    for p in updates:
+        rate = float(groups[p]["lr"])
+        by_rate.setdefault((rate, 1.0 - rate * float(groups[p]["weight_decay"])), []).append(p)
+    for (rate, decay), params in by_rate.items():
+        if decay != 1.0:
+            torch._foreach_mul_(params, decay)
+        torch._foreach_add_(params, [updates[p] for p in params], alpha=-rate)
 
 
 def is_due(block: Block) -> bool:
@@ -232,14 +226,16 @@ def _refuse_gradient(name: str, grad: Tensor) -> None:
         raise NotImplementedError(f"{name} takes dense gradients, but one has layout {grad.layout}.")
 
 
-def _check_cuts(blocks: Sequence[Block], kinds: Sequence[str]) -> None:
+def _check_cuts(blocks: Sequence[Block]) -> None:
     """Refuse to go on where a parameter is seen otherwise than when its state began."""
-    kept = {key for key in blocks[0].state if key.startswith("factor.")}
-    modes = [mode for mode, kind in enumerate(kinds) if kind != "identity"]
-    if kept != {f"factor.{block.index}.{mode}" for block in blocks for mode in modes}:
+    expected = {
+        f"factor.{block.index}.{side.mode}": block.grad.shape[side.mode] for block in blocks for side in block.sides
+    }
+    kept = {key: len(value) for key, value in blocks[0].state.items() if key.startswith("factor.")}
+    if kept != expected:
         raise ValueError(
             "max_dim, merge_dims, large and vectors cannot change once a parameter has state: "
-            f"it has {len(kept)} factors, not {len(blocks) * len(modes)}."
+            f"it has {len(kept)} factors, not these {len(expected)}."
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from kronla.optim.bases import into_bases, out_of_bases
-from kronla.optim.moments import average_, average_squares_, beta2, divided_by_roots_, unbiased_momenta
+from kronla.optim.moments import adam_directions, average_, average_squares_, beta2
 from kronla.optim.tensors import Block
 
 
@@ -21,6 +21,5 @@ def rotated_adam_directions(blocks: Sequence[Block], steps: Sequence[int]) -> li
     grads = into_bases(blocks, [block.grad for block in blocks])
     average_(momenta, grads, blocks)
     average_squares_(second_moments, grads, beta2(blocks))
-    directions = unbiased_momenta(blocks, steps)
-    divided_by_roots_(directions, blocks, second_moments, [1 - b**t for b, t in zip(beta2(blocks), steps, strict=True)])
-    return out_of_bases(blocks, directions)
+    biases = [1.0 - beta**t for beta, t in zip(beta2(blocks), steps, strict=True)]
+    return out_of_bases(blocks, adam_directions(blocks, momenta, second_moments, steps, biases))

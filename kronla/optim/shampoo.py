@@ -122,8 +122,9 @@ class Shampoo(KroneckerOptimizer):
         self.take_in(blocks)
         refresh_roots_([block for block in blocks if is_due(block)], self.exponent_of, self.sizes_of)
         average_([block.part("momentum") for block in blocks], [block.grad for block in blocks], blocks)
-        grafts = grafting_directions(blocks)
-        directions = apply_roots(blocks, unbiased_momenta(blocks, [block.step for block in blocks]))
+        momenta = unbiased_momenta(blocks)
+        grafts = grafting_directions(blocks, momenta)
+        directions = apply_roots(blocks, momenta)
         grafted = [i for i, block in enumerate(blocks) if block.sides and block.group["grafting"] is not None]
         graft_([directions[i] for i in grafted], [grafts[i] for i in grafted])
         descend_(blocks, [p if block.sides else a for block, p, a in zip(blocks, directions, grafts, strict=True)])

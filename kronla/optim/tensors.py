@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from typing import Any, TypeVar
 
@@ -35,15 +36,13 @@ class Block:
     region: Region
     grad: Tensor
 
+    sides: list["Side"] = field(default_factory=list)
+    """Its factors, one for each mode that has one; none for a block that is treated elementwise."""
+
     @property
     def step(self) -> int:
         """How many gradients its parameter has seen, this one included."""
         return self.state["step"]
-
-    @property
-    def sides(self) -> list["Side"]:
-        """Its factors, one for each mode that has one; none for a block that is treated elementwise."""
-        return [Side(self, mode) for mode in range(len(self.whole)) if f"factor.{self.index}.{mode}" in self.state]
 
     def part(self, kind: str) -> Tensor:
         """This block's part of a tensor of the parameter's size, as a view."""
@@ -68,6 +67,36 @@ class Side:
         self.block.state[f"{kind}.{self.block.index}.{self.mode}"] = value
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a parameter is seen: its modes, the factor that each has, and its blocks."""
+
+    whole: Shape
+    kinds: tuple[str, ...]
+    """For each mode ``"full"``, ``"diagonal"``, or ``"identity"`` for none."""
+    regions: tuple[Region, ...]
+
+    def blocks(self, param: Tensor, group: dict[str, Any], state: dict[str, Any], grad: Tensor) -> list[Block]:
+        """The blocks of one parameter, each with its part of ``grad``."""
+        parts, modes = grad.reshape(self.whole), [m for m, kind in enumerate(self.kinds) if kind != "identity"]
+        found = [Block(param, group, state, i, self.whole, cut, parts[cut]) for i, cut in enumerate(self.regions)]
+        for block in found:
+            block.sides = [Side(block, mode) for mode in modes]
+        return found
+
+
+def view_of(param: Tensor, group: dict[str, Any]) -> View:
+    """How this parameter is seen with the settings of its group."""
+    return _view(tuple(param.shape), group["merge_dims"], group["max_dim"], group["large"], group["vectors"])
+
+
+@lru_cache(maxsize=4096)
+def _view(shape: Shape, merge_dims: bool, max_dim: int, large: str, vectors: str) -> View:
+    whole = seen_as(shape, merge_dims)
+    kinds = mode_kinds(whole, max_dim, large, vectors)
+    return View(whole, kinds, regions(whole, kinds, max_dim))
+
+
 def seen_as(shape: Sequence[int], merge_dims: bool) -> Shape:
     """The modes of a parameter of this shape; dimensions of size 1 are dropped, except from a matrix.
 
@@ -80,21 +109,20 @@ def seen_as(shape: Sequence[int], merge_dims: bool) -> Shape:
     return (sizes[0], math.prod(sizes[1:])) if merge_dims else tuple(sizes)
 
 
-def mode_kinds(whole: Shape, group: dict[str, Any]) -> list[str]:
-    """For each mode the factor that it has: ``"full"``, ``"diagonal"``, or ``"identity"`` for none."""
-    if len(whole) == 1 and group["vectors"] != "full":
-        return [group["vectors"]]
-    cut = group["large"] == "blocks"
-    return ["full" if cut or size <= group["max_dim"] else group["large"] for size in whole]
+def mode_kinds(whole: Shape, max_dim: int, large: str, vectors: str) -> tuple[str, ...]:
+    """The factor of each mode. What is cut into blocks is full."""
+    if len(whole) == 1 and vectors != "full":
+        return (vectors,)
+    return tuple("full" if large == "blocks" or size <= max_dim else large for size in whole)
 
 
-def regions(whole: Shape, kinds: Sequence[str], max_dim: int) -> list[Region]:
+def regions(whole: Shape, kinds: Sequence[str], max_dim: int) -> tuple[Region, ...]:
     """The blocks of a tensor: modes with full factors are cut into as few parts as ``max_dim`` allows, nearly equal.
 
     Equal blocks cost less than full ones with a remainder: 1152 is 576 + 576, at a third of the eigh of 1024 + 128.
     """
     cuts = [_cuts(size, max_dim if kind == "full" else size) for size, kind in zip(whole, kinds, strict=True)]
-    return list(product(*cuts))
+    return tuple(product(*cuts))
 
 
 def _cuts(size: int, max_dim: int) -> list[slice]:

@@ -42,7 +42,7 @@ def test_seen_as(shape, merged, modes):
     ],
 )
 def test_mode_kinds(whole, large, vectors, kinds):
-    assert mode_kinds(whole, {"max_dim": 16, "large": large, "vectors": vectors}) == kinds
+    assert mode_kinds(whole, 16, large, vectors) == tuple(kinds)
 
 
 def shape_of(region):
