@@ -29,7 +29,8 @@ class OptimalKronecker(Shampoo):
     Args:
         factor_beta: β_f; near 1, the mean is over about 1/(1−β_f) steps, all of which see other weights.
         exponent: e of both sides; None means −1/2.
-        damping, relative_damping: of the scaled factors.
+        damping: of the scaled factors.
+        relative_damping, early_steps: 1e-4 and 20 by default, as in :class:`kronla.optim.Shampoo2`.
         Everything else: as in :class:`Shampoo`, which also has ``merge_dims``, ``large`` and ``vectors``; ``grafting``
             is None by default.
 
@@ -60,12 +61,12 @@ class OptimalKronecker(Shampoo):
         *,
         factor_beta: float | None = None,
         damping: float = 1e-12,
-        relative_damping: float = 0.0,
+        relative_damping: float = 1e-4,
         exponent: float | Fraction | None = None,
         update_every: int = 10,
         grafting: str | None = None,
         max_dim: int = 1024,
-        early_steps: int = 1,
+        early_steps: int = 20,
         max_failures: int = 10,
         maximize: bool = False,
         foreach: bool | None = None,
