@@ -8,15 +8,20 @@ ended.
 """
 
 import argparse
+import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench import training_workloads
+from bench import training_report, training_times, training_workloads
 from bench.training_runs import RATES, WAYS, Run, Store, train
 from bench.training_workloads import Workload
+from kronla.commands.info import collect
 
 SEEDS = (0, 1)
 SHORTER = 0.75
@@ -29,11 +34,16 @@ def main() -> int:
     args = parse_arguments()
     if args.threads:
         torch.set_num_threads(args.threads)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    steps = args.steps or (60 if args.quick else 500)
     chosen = [workload for workload in workloads(args.fashion_mnist) if args.workload in (None, workload.name)]
     for workload in chosen:
         console.print(f"{workload.name}: {workload.data}; {torch.get_num_threads()} threads", soft_wrap=True)
-        train_all(workload, args.steps or (60 if args.quick else 500), args.quick, Store(args.runs), console)
+        store = Store(args.runs)
+        if not args.report:
+            train_all(workload, steps, args.quick, store, console)
+            store.keep_times(workload.name, time_all(workload, 3 if args.quick else args.rounds, console))
+        report(workload, steps, store, args.out, console)
     return 0
 
 
@@ -43,6 +53,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workload", choices=("vit", "characters"), help="only this one")
     parser.add_argument("--steps", type=int, help="of a training (500; with --quick 60)")
     parser.add_argument("--threads", type=int, help="of torch (its default)")
+    parser.add_argument("--rounds", type=int, default=8, help="of taking times (%(default)s; with --quick 3)")
+    parser.add_argument("--report", action="store_true", help="only tell what the files of earlier runs say")
+    parser.add_argument("--out", type=Path, default=Path("build/training"), help="folder of the report (%(default)s)")
     parser.add_argument("--runs", type=Path, default=Path("build/training"), help="folder of the runs (%(default)s)")
     parser.add_argument(
         "--fashion-mnist", type=Path, default=training_workloads.FASHION, help="its folder (%(default)s)"
@@ -52,6 +65,34 @@ def parse_arguments() -> argparse.Namespace:
 
 def workloads(fashion_mnist: Path) -> list[Workload]:
     return [training_workloads.vision(fashion_mnist), training_workloads.characters()]
+
+
+def time_all(workload: Workload, rounds: int, console: Console) -> dict[str, Any]:
+    """Seconds per step, all optimizers side by side."""
+    with Progress(console=console) as progress:
+        bar = progress.add_task(f"{workload.name}: seconds per step", total=rounds * len(WAYS))
+        return training_times.compare(workload, rounds, lambda way: progress.advance(bar))
+
+
+def report(workload: Workload, steps: int, store: Store, out: Path, console: Console) -> None:
+    """The table, the picture, and a JSON file with every figure."""
+    runs, shorter = [run for run in store.all() if run.workload == workload.name], round(SHORTER * steps)
+    runs = [run for run in runs if run.steps in (steps, shorter)]
+    summary = training_report.summarise(runs, steps, shorter)
+    times = store.times(workload.name)
+    console.print(training_report.table(workload.name, summary, times, steps, shorter))
+    path = training_report.picture(workload.name, runs, summary, times, out)
+    record = {
+        "workload": workload.name,
+        "data": workload.data,
+        "steps": steps,
+        "info": collect(),
+        "summary": summary,
+        "times": times,
+        "runs": [asdict(run) for run in runs],
+    }
+    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    console.print(f"{path}, {path.with_suffix('.json')}")
 
 
 def train_all(workload: Workload, steps: int, quick: bool, store: Store, console: Console) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,8 +109,21 @@ class Store:
         path = self.folder / f"{run.key}.json"
         return Run(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
+    def all(self) -> list[Run]:
+        found = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.folder.glob("*-*.json")))
+        return [Run(**run) for run in found]
+
     def keep(self, run: Run) -> None:
-        path = self.folder / f"{run.key}.json"
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(run)) + "\n", encoding="utf-8")
-        partial.replace(path)  # a run that is interrupted leaves no half file
+        self._write(f"{run.key}.json", asdict(run))
+
+    def times(self, workload: str) -> dict[str, Any] | None:
+        path = self.folder / f"times_{workload}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def keep_times(self, workload: str, times: dict[str, Any]) -> None:
+        self._write(f"times_{workload}.json", times)
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        partial = self.folder / f"{name}.partial"
+        partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        partial.replace(self.folder / name)  # what is interrupted leaves no half file

@@ -338,7 +338,7 @@ def descend_a_quadratic(make, steps=60, n=24):
 
 @pytest.mark.parametrize("cls", [SOAP, EShampoo])
 def test_state_is_carried_where_the_naive_way_fails(cls, monkeypatch):
-    """60 steps with a refresh in each. Naive: columns in an order of the refresh's own, moments left where they were."""
+    """60 steps with a refresh in each. Naive: columns in an order of its own, moments left where they were."""
     own = {"tol": 0.0, "method": "qr"} if cls is EShampoo else {}
 
     def losses():
