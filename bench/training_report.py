@@ -123,5 +123,5 @@ def _draw_shares(panel: Any, times: dict[str, Any]) -> None:
         widths = [1e3 * times["ways"][w]["optimizer"] * times["ways"][w]["shares"][family] for w in ways]
         panel.barh(ways, widths, left=left, label=family, color=["#0072B2", "#D55E00", "#009E73", "#E69F00", "#BBB"][i])
         left = [a + b for a, b in zip(left, widths, strict=True)]
-    panel.set(title="the optimizer's step", xlabel="milliseconds")
+    panel.set(title="the optimizer's step", xlabel="CPU milliseconds")
     panel.legend(fontsize=8)

@@ -52,6 +52,8 @@ class KroneckerOptimizer(Optimizer):
         """Update states and parameters from the gradients of these blocks, all of one device and one dtype."""
         raise NotImplementedError
 
+    # A compiled training step leaves it out: torch.compile would trace it anew at each step count.
+    @torch._disable_dynamo
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """One step; ``closure``, where given, is called with gradients enabled and its loss returned."""
