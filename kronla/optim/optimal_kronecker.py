@@ -1,6 +1,7 @@
 """The optimal Kronecker approximation of the gradients' covariance, by power steps taken over training."""
 
 from fractions import Fraction
+from typing import Any
 
 from torch.optim.optimizer import ParamsT
 
@@ -72,3 +73,10 @@ class OptimalKronecker(Shampoo):
         foreach: bool | None = None,
     ) -> None:
         super().__init__(params, **given(locals()))
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As in :class:`Shampoo`, but how a tensor is seen cannot be set."""
+        for name in ("merge_dims", "large", "vectors"):
+            if name in param_group:
+                raise ValueError(f"{name} is no setting of OptimalKronecker, which sees every tensor as a matrix.")
+        super().add_param_group(param_group)

@@ -233,3 +233,9 @@ def test_a_failed_diagonal_keeps_its_root():
         optimizer.step()
         assert torch.equal(optimizer.state[p]["root.0.1"], last)
         assert [row.info for row in optimizer.diagnostics()] == [0, info]
+
+
+@pytest.mark.parametrize("name", ["merge_dims", "large", "vectors"])
+def test_optimal_factors_are_those_of_matrices(name):
+    with pytest.raises(ValueError, match=f"{name} is no setting of OptimalKronecker"):
+        OptimalKronecker([{"params": [torch.nn.Parameter(torch.zeros(2, 2))], name: False}])
