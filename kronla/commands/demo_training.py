@@ -18,9 +18,10 @@ from kronla.commands.demo_baseline import TorchSOAP
 FAMILIES = ("factors", "eigenbasis", "inverse roots", "apply")
 _OPS = {
     "foreach_update_factors_": "factors",
+    "foreach_update_mode_factors_": "factors",
     "foreach_update_eigenbasis": "eigenbasis",
     "foreach_inverse_root": "inverse roots",
-    "foreach_kron_apply": "apply",
+    "foreach_mode_apply": "apply",
 }
 _BATCH = 100
 

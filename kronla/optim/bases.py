@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 import kronla
-from kronla.optim.apply import apply_sides
+from kronla.optim.apply import apply_modes
+from kronla.optim.health import record_refresh_
 from kronla.optim.tensors import Block, alike
 
 
@@ -25,41 +26,49 @@ class Refresh:
 FIRST = Refresh(method="eigh")
 
 
-def start_bases(state: dict[str, Any], index: int, shape: Iterable[int], **like: Any) -> None:
-    """The identity for one block: the basis that is kept should the first factor fail."""
-    for mode, size in enumerate(shape):
-        state[f"basis.{index}.{mode}"] = torch.eye(size, **like)
+def start_basis(kind: str, size: int, **like: Any) -> Tensor:
+    """The identity: the basis that is kept should the first factor fail."""
+    return torch.eye(size, **like)
 
 
 def refresh_bases_(blocks: Iterable[Block], refresh: Callable[[dict[str, Any]], Refresh]) -> None:
-    """Move the bases of these blocks after their factors: one native call for all blocks of equal ``refresh``.
+    """Move the bases of these blocks after their factors, and the momentum that is held in them along.
 
-    :func:`kronla.foreach_update_eigenbasis` keeps the order and the signs of the columns that came in, so second
-    moments that are held in the basis stay valid; where a factor fails (``info`` ≥ 2) it returns the old basis.
+    One native call for all blocks of equal ``refresh``, and two to carry the momentum, which is linear, exactly:
+    ``M̃ ← Q'ᵀ(Q M̃ Qᵀ)Q'``. Second moments cannot be carried so; they stay valid since
+    :func:`kronla.foreach_update_eigenbasis` keeps the order and the signs of the columns that came in. Where a factor
+    fails (``info`` ≥ 2) it returns the old basis.
     """
-    blocks = list(blocks)
-    _refresh_((block for block in blocks if block.step > 1), refresh)
+    blocks = [block for block in blocks if block.sides]
+    later = [block for block in blocks if block.step > 1]
+    momenta = [block.part("momentum") for block in later]
+    carried = out_of_bases(later, momenta)
+    _refresh_(later, refresh)
+    if later:
+        torch._foreach_copy_(momenta, into_bases(later, carried))
     _refresh_((block for block in blocks if block.step == 1), lambda group: FIRST)
 
 
 def _refresh_(blocks: Iterable[Block], refresh: Callable[[dict[str, Any]], Refresh]) -> None:
-    for how, members in alike(blocks, refresh):
-        factors = [factor for block in members for factor in block.read("factor")]
-        bases = [basis for block in members for basis in block.read("basis")]
+    for how, members in alike(blocks, lambda block: refresh(block.group)):
+        sides = [side for block in members for side in block.sides]
         found = kronla.foreach_update_eigenbasis(
-            factors, bases, tol=how.tol, max_steps=how.max_steps, method=how.method
+            [side["factor"] for side in sides],
+            [side["basis"] for side in sides],
+            tol=how.tol,
+            max_steps=how.max_steps,
+            method=how.method,
         )
-        for i, block in enumerate(members):
-            block.write("basis", (found[2 * i].Q, found[2 * i + 1].Q))
+        for side, basis in zip(sides, found, strict=True):
+            side["basis"] = basis.Q
+        record_refresh_(sides, [b.info for b in found], [b.ratio for b in found], [b.steps for b in found])
 
 
-def into_basis(blocks: Sequence[Block], tensors: Sequence[Tensor]) -> list[Tensor]:
+def into_bases(blocks: Sequence[Block], tensors: Sequence[Tensor]) -> list[Tensor]:
     """``Q_Lᵀ X Q_R`` for each block's X, in one native call; X itself where a block has no factors."""
-    pairs = [block.pair("basis") for block in blocks]
-    return apply_sides(tensors, [pair and (pair[0].mT, pair[1]) for pair in pairs])
+    return apply_modes([[Q if Q is None else Q.mT for Q in block.modes("basis")] for block in blocks], tensors)
 
 
-def out_of_basis(blocks: Sequence[Block], tensors: Sequence[Tensor]) -> list[Tensor]:
+def out_of_bases(blocks: Sequence[Block], tensors: Sequence[Tensor]) -> list[Tensor]:
     """``Q_L X Q_Rᵀ``, the way back."""
-    pairs = [block.pair("basis") for block in blocks]
-    return apply_sides(tensors, [pair and (pair[0], pair[1].mT) for pair in pairs])
+    return apply_modes([block.modes("basis") for block in blocks], tensors)

@@ -4,11 +4,12 @@ from typing import Any
 
 from torch.optim.optimizer import ParamsT
 
-from kronla.optim.bases import Refresh, refresh_bases_, start_bases
+from kronla.optim.bases import Refresh, refresh_bases_, start_basis
 from kronla.optim.factors import update_factors_
 from kronla.optim.optimizer import KroneckerOptimizer, descend_, is_due
 from kronla.optim.rotated import rotated_adam_directions
-from kronla.optim.tensors import Block
+from kronla.optim.settings import given
+from kronla.optim.tensors import Block, Side
 
 
 class EShampoo(KroneckerOptimizer):
@@ -44,17 +45,23 @@ class EShampoo(KroneckerOptimizer):
         tol: τ in [0, 1], the off-diagonal ratio that is good enough; 0 always takes ``max_steps`` steps.
         max_steps: the most steps of one refresh (I in the paper); 0 keeps the first basis.
         method: ``"auto"``, ``"rotation"``, ``"qr"`` or ``"eigh"``, as in :func:`kronla.update_eigenbasis`.
+        early_steps: so many first steps all refresh, whatever ``update_every``.
         max_dim: the largest side of a block; larger parameters are cut.
+        merge_dims: see a tensor of more than two dimensions as a matrix, all but the first merged; False gives each
+            dimension (those of size 1 apart) a factor of its own.
+        large: for a dimension beyond ``max_dim`` ``"blocks"``, or ``"identity"`` for no factor, and no cut.
+        vectors: ``"identity"`` treats parameters of one dimension elementwise, ``"full"`` gives them a factor.
+        max_failures: so many bad gradients, or failed refreshes of a factor, in a row raise RuntimeError.
         maximize: climb instead of descend.
         foreach: False gives each parameter calls of its own, with the same bits; None and True share them.
 
-    State of a parameter: ``step`` (int), ``momentum`` M and ``second_moment`` D (its shape; D in the basis), and of
-    block b and mode i (0 rows, 1 columns) ``factor.b.i`` and ``basis.b.i``; float64 beside float64 parameters, else
-    float32.
+    State of a parameter: ``step`` (int), ``momentum`` M̃ and ``second_moment`` D (its shape, in the basis),
+    ``bad_gradients``, and of block b and mode i (0 rows, 1 columns) ``factor.b.i``, ``basis.b.i`` and ``health.b.i``;
+    float64 beside float64 parameters, else float32.
 
     A basis whose refresh fails (``info`` ≥ 2) is kept. A gradient that is not finite counts as zero. A step makes
-    one ``foreach_update_factors_``, one ``foreach_update_eigenbasis`` and two ``foreach_kron_apply`` for the whole
-    model; groups that differ in the settings of an op add one call each.
+    one ``foreach_update_mode_factors_`` and two ``foreach_mode_apply``, a refresh one ``foreach_update_eigenbasis`` and
+    two ``foreach_mode_apply``, for the whole model; groups that differ in the settings of an op add one call each.
 
     Example:
         >>> import torch
@@ -83,35 +90,26 @@ class EShampoo(KroneckerOptimizer):
         max_steps: int = 1,
         method: str = "auto",
         max_dim: int = 1024,
+        early_steps: int = 1,
+        merge_dims: bool = True,
+        large: str = "blocks",
+        vectors: str = "identity",
+        max_failures: int = 10,
         maximize: bool = False,
         foreach: bool | None = None,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "factor_beta": factor_beta,
-            "update_every": update_every,
-            "tol": tol,
-            "max_steps": max_steps,
-            "method": method,
-            "max_dim": max_dim,
-            "maximize": maximize,
-            "foreach": foreach,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, given(locals()))
 
-    def start_block(self, state: dict[str, Any], index: int, shape: tuple[int, int], **like: Any) -> None:
-        """Bases, at first the identity."""
-        start_bases(state, index, shape, **like)
+    def start_side(self, side: Side, kind: str, size: int, **like: Any) -> None:
+        """A basis, at first the identity."""
+        side["basis"] = start_basis(kind, size, **like)
 
     def advance(self, blocks: list[Block]) -> None:
         """One step of the formula above."""
         update_factors_(blocks)
-        refresh_bases_((block for block in blocks if is_due(block)), _refresh)
-        moving = [block for block in blocks if block.step > 1 or not block.is_matrix]
-        descend_(moving, rotated_adam_directions(moving, [b.step - 1 if b.is_matrix else b.step for b in moving]))
+        refresh_bases_([block for block in blocks if is_due(block)], _refresh)
+        moving = [block for block in blocks if block.step > 1 or not block.sides]
+        descend_(moving, rotated_adam_directions(moving, [b.step - 1 if b.sides else b.step for b in moving]))
 
 
 def _refresh(group: dict[str, Any]) -> Refresh:

@@ -1,49 +1,80 @@
-"""The factors of each block, ``L ← βL + (1−β)GGᵀ`` and ``R ← βR + (1−β)GᵀG``: what is kept of past gradients."""
+"""The factors of each block, ``F_i ← βF_i + (1−β) G₍ᵢ₎G₍ᵢ₎ᵀ`` along mode i: what is kept of past gradients."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import kronla
-from kronla.optim.tensors import Block, alike
+from kronla.optim.tensors import Block, Side, alike
+
+# Stands for a factor that is still zero where its direction is asked for; far below any gradient's square.
+_NOTHING_YET = 1e-30
 
 
-def factor_beta(group: dict[str, Any]) -> float:
+def factor_beta(block: Block) -> float:
     """β of the factors: ``factor_beta``, or the second moment's β where that is None."""
-    beta = group["factor_beta"]
-    return float(group["betas"][1] if beta is None else beta)
+    beta = block.group["factor_beta"]
+    return float(block.group["betas"][1] if beta is None else beta)
 
 
-def start_factors(state: dict[str, Any], index: int, shape: Iterable[int], **like: Any) -> None:
-    """Zero factors for one block."""
-    for mode, size in enumerate(shape):
-        state[f"factor.{index}.{mode}"] = torch.zeros(size, size, **like)
+def start_factor(kind: str, size: int, **like: Any) -> Tensor:
+    """A zero factor: a matrix, or for ``"diagonal"`` a vector."""
+    return torch.zeros((size, size) if kind == "full" else (size,), **like)
 
 
 def update_factors_(blocks: Iterable[Block]) -> None:
     """Take each block's gradient into its factors: one native call for all blocks of equal β.
 
-    β = 1 sums (``L ← L + GGᵀ``), as in the first Shampoo (Gupta, Koren and Singer 2018, Algorithm 1).
+    For a matrix ``L ← βL + (1−β)GGᵀ`` and ``R ← βR + (1−β)GᵀG``. β = 1 sums (``L ← L + GGᵀ``), as in the first
+    Shampoo (Gupta, Koren and Singer 2018, Algorithms 1 and 2).
     """
     for beta, members in alike(blocks, factor_beta):
-        lefts, rights = zip(*(block.read("factor") for block in members), strict=True)
+        alpha = 1.0 if beta == 1.0 else 1.0 - beta
+        kronla.foreach_update_mode_factors_(
+            [[F if F is not None and F.ndim == 2 else None for F in block.modes("factor")] for block in members],
+            [block.grad for block in members],
+            beta=beta,
+            alpha=alpha,
+        )
+        for side in (side for block in members for side in block.sides if side["factor"].ndim == 1):
+            grad = side.block.grad
+            others = [mode for mode in range(grad.ndim) if mode != side.mode]
+            squares = grad.square().sum(others) if others else grad.square()
+            side["factor"].mul_(beta).add_(squares, alpha=alpha)
+
+
+def update_weighted_factors_(blocks: Iterable[Block]) -> None:
+    """Weighted by the other factor: ``L ← βL + (1−β)GR̃Gᵀ`` and ``R ← βR + (1−β)GᵀL̃G``, in one native call.
+
+    ``L̃ = L/‖L‖_F`` and ``R̃ = R/‖R‖_F`` are those of the last step, at first I/√m and I/√n: a power step
+    (:func:`kronla.kron_power_step`) towards the nearest Kronecker product to E[vec(G)vec(G)ᵀ], begun where the last
+    one ended, with the mean taken over time (Morwani et al. 2024, arXiv 2406.17748, section 3).
+    """
+    for beta, members in alike(blocks, factor_beta):
+        weights = iter(directions_of([side["factor"] for block in members for side in block.sides]))
+        lefts, rights = zip(*(block.modes("factor") for block in members), strict=True)
         kronla.foreach_update_factors_(
             list(lefts),
             list(rights),
             [block.grad for block in members],
             beta=beta,
             alpha=1.0 if beta == 1.0 else None,
+            weights=[(next(weights), next(weights)) for _ in members],
         )
 
 
-def unbiased_factors(blocks: Iterable[Block]) -> list[Tensor]:
-    """``L/(1−βᵗ)`` and ``R/(1−βᵗ)`` of each block, in that order: the zeros they started from taken out."""
-    tensors: list[Tensor] = []
-    weights: list[float] = []
-    for block in blocks:
-        beta = factor_beta(block.group)
-        tensors += block.read("factor")
-        weights += [1.0 if beta == 1.0 else 1.0 - beta**block.step] * 2
-    return list(torch._foreach_div(tensors, weights))
+def directions_of(factors: Sequence[Tensor]) -> list[Tensor]:
+    """``F/‖F‖_F``; for F = 0 the direction of the identity."""
+    eyes = {F.shape: torch.eye(len(F), dtype=F.dtype, device=F.device) for F in factors}
+    shifted = torch._foreach_add(list(factors), [eyes[F.shape] for F in factors], alpha=_NOTHING_YET)
+    norms = torch._foreach_norm(shifted, 2, dtype=torch.float64)
+    return list(torch._foreach_div(shifted, [norm.to(F.dtype) for norm, F in zip(norms, factors, strict=True)]))
+
+
+def unbiased_factors(sides: Sequence[Side]) -> list[Tensor]:
+    """``F/(1−βᵗ)`` of each side: the zeros they started from taken out."""
+    betas = [factor_beta(side.block) for side in sides]
+    weights = [1.0 if b == 1.0 else 1.0 - b**side.block.step for side, b in zip(sides, betas, strict=True)]
+    return list(torch._foreach_div([side["factor"] for side in sides], weights))

@@ -9,39 +9,48 @@ from torch import Tensor
 from kronla.optim.tensors import Block
 
 
-def betas(blocks: Sequence[Block]) -> tuple[list[float], list[float]]:
-    """β₁ and β₂ of each block."""
-    return [float(b.group["betas"][0]) for b in blocks], [float(b.group["betas"][1]) for b in blocks]
-
-
-def average_(averages: Sequence[Tensor], values: Sequence[Tensor], betas: Sequence[float]) -> None:
-    """``a ← βa + (1−β)v``."""
+def average_(averages: Sequence[Tensor], values: Sequence[Tensor], blocks: Sequence[Block]) -> None:
+    """``a ← β₁a + (1−β₁)v``."""
     if averages:
-        torch._foreach_lerp_(list(averages), list(values), [1.0 - beta for beta in betas])
+        torch._foreach_lerp_(list(averages), list(values), [1.0 - float(block.group["betas"][0]) for block in blocks])
 
 
 def average_squares_(averages: Sequence[Tensor], values: Sequence[Tensor], betas: Sequence[float]) -> None:
-    """``a ← βa + (1−β)v²``."""
+    """``a ← βa + (1−β)v²``; β = 1 sums, ``a ← a + v²``."""
     if averages:
         torch._foreach_mul_(list(averages), list(betas))
-        torch._foreach_addcmul_(list(averages), list(values), list(values), [1.0 - beta for beta in betas])
+        weights = [1.0 if beta == 1.0 else 1.0 - beta for beta in betas]
+        torch._foreach_addcmul_(list(averages), list(values), list(values), weights)
 
 
-def unbiased(averages: Sequence[Tensor], betas: Sequence[float], steps: Sequence[int]) -> list[Tensor]:
-    """``a/(1−βᵗ)``: the zero that an average started from taken out."""
-    if not averages:
+def beta2(blocks: Sequence[Block]) -> list[float]:
+    """β₂ of each block."""
+    return [float(block.group["betas"][1]) for block in blocks]
+
+
+def unbiased_momenta(blocks: Sequence[Block]) -> list[Tensor]:
+    """``M̂ = M/(1−β₁ᵗ)``: the zero that the average started from taken out."""
+    if not blocks:
         return []
-    return list(torch._foreach_div(list(averages), [1.0 - b**t for b, t in zip(betas, steps, strict=True)]))
+    weights = [1.0 - float(block.group["betas"][0]) ** block.step for block in blocks]
+    return list(torch._foreach_div([block.part("momentum") for block in blocks], weights))
 
 
 def adam_directions(
-    blocks: Sequence[Block], momenta: Sequence[Tensor], second_moments: Sequence[Tensor], steps: Sequence[int]
+    blocks: Sequence[Block],
+    momenta: Sequence[Tensor],
+    second_moments: Sequence[Tensor],
+    steps: Sequence[int],
+    biases: Sequence[float],
 ) -> list[Tensor]:
-    """``M̂ / (√V̂ + ε)`` with ``M̂ = M/(1−β₁ᵗ)`` and ``V̂ = V/(1−β₂ᵗ)`` (Kingma and Ba 2015, Algorithm 1)."""
+    """``M̂ / (√(V/bias) + ε)`` with ``M̂ = M/(1−β₁ᵗ)``; bias is ``1−β₂ᵗ`` for Adam (Kingma and Ba 2015, Algorithm 1).
+
+    Taken as ``M / (c√V/√bias + cε)`` with ``c = 1−β₁ᵗ``, which passes over the tensors once less.
+    """
     if not blocks:
         return []
-    beta1, beta2 = betas(blocks)
+    unbias = [1.0 - float(block.group["betas"][0]) ** t for block, t in zip(blocks, steps, strict=True)]
     divisors = list(torch._foreach_sqrt(list(second_moments)))
-    torch._foreach_div_(divisors, [math.sqrt(1.0 - b**t) for b, t in zip(beta2, steps, strict=True)])
-    torch._foreach_add_(divisors, [float(block.group["eps"]) for block in blocks])
-    return list(torch._foreach_div(unbiased(momenta, beta1, steps), divisors))
+    torch._foreach_mul_(divisors, [c / math.sqrt(bias) for c, bias in zip(unbias, biases, strict=True)])
+    torch._foreach_add_(divisors, [c * float(block.group["eps"]) for c, block in zip(unbias, blocks, strict=True)])
+    return list(torch._foreach_div(list(momenta), divisors))

@@ -8,9 +8,18 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from kronla.optim.factors import start_factors
+from kronla.optim.factors import start_factor
+from kronla.optim.health import (
+    Alarm,
+    FactorDiagnostics,
+    ParameterMemory,
+    diagnose,
+    memory_of,
+    record_gradients_,
+    start_health,
+)
 from kronla.optim.settings import check_settings
-from kronla.optim.tensors import Block, Region, assemble, matrix_shape, part_of, regions, shape_of
+from kronla.optim.tensors import Block, Side, assemble, view_of
 
 StateDict = dict[str, Any]
 
@@ -18,25 +27,33 @@ StateDict = dict[str, Any]
 class KroneckerOptimizer(Optimizer):
     """The part that does not depend on how factors precondition.
 
-    A subclass names what its blocks keep beside the factors (:meth:`start_block`) and turns blocks that hold this
-    step's gradients into a change of the parameters (:meth:`advance`).
+    A subclass names what a factor keeps beside it (:meth:`start_side`) and turns blocks that hold this step's
+    gradients into a change of the parameters (:meth:`advance`).
 
     A gradient that is not finite, or whose squares overflow, counts as zero for its parameter in this step: its
-    factors decay and stay finite, and the last good preconditioner remains. That is decided on the device.
+    factors decay and stay finite, and the last good preconditioner remains. That is decided on the device, and
+    counted there; :meth:`diagnostics` reads the counts. After ``max_failures`` such gradients, or failed refreshes of
+    a factor, in a row, ``step()`` raises RuntimeError after it has updated everything. On a GPU it does so as soon as
+    it hears of them without waiting, a step or two later.
     """
+
+    takes_diagonals = False
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self._arriving: StateDict | None = None
+        self._alarm = Alarm()
         super().__init__(params, defaults)
 
-    def start_block(self, state: dict[str, Any], index: int, shape: tuple[int, int], **like: Any) -> None:
-        """Add to the state what one new block keeps beside its factors."""
+    def start_side(self, side: Side, kind: str, size: int, **like: Any) -> None:
+        """Add to the state what one new factor keeps beside it."""
         raise NotImplementedError
 
     def advance(self, blocks: list[Block]) -> None:
         """Update states and parameters from the gradients of these blocks, all of one device and one dtype."""
         raise NotImplementedError
 
+    # A compiled training step leaves it out: torch.compile would trace it anew at each step count.
+    @torch._disable_dynamo
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """One step; ``closure``, where given, is called with gradients enabled and its loss returned."""
@@ -46,14 +63,25 @@ class KroneckerOptimizer(Optimizer):
                 loss = closure()
         for blocks in self._calls():
             self.advance(blocks)
+            self._alarm.post(blocks)
+        if self._alarm.heard() >= min(group["max_failures"] for group in self.param_groups):
+            self._raise_failures()
         return loss
+
+    def diagnostics(self) -> list[FactorDiagnostics]:
+        """How each factor fares, one row each; reads the counts from the device, and waits for it."""
+        return list(diagnose((name, block) for name, _, blocks in self._kept() for block in blocks))
+
+    def memory(self) -> list[ParameterMemory]:
+        """Bytes of state by kind, one row for each parameter that has any."""
+        return [memory_of(name, p, self.state[p]) for name, p, _ in self._kept()]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters; what it does not say comes from the optimizer's defaults."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            check_settings(group)
+            check_settings(group, self.takes_diagonals)
             for p in group["params"]:
                 if p.is_complex():
                     raise NotImplementedError(
@@ -83,6 +111,7 @@ class KroneckerOptimizer(Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._alarm = Alarm()
         arriving = self.__dict__.setdefault("_arriving", None)
         if arriving is not None:
             names = [name for group in arriving["param_groups"] for name in group["params"]]
@@ -104,29 +133,68 @@ class KroneckerOptimizer(Optimizer):
                     key = (p.device, state_dtype(p), id(p) if group["foreach"] is False else None)
                     found.setdefault(key, []).append((group, p))
         for members in found.values():
-            grads = _gradients(members)
+            for group, p in members:
+                if not self.state[p]:
+                    self._start(group, p)
+                self.state[p]["step"] += 1
+            grads = self._gradients(members)
             yield [
                 block for (group, p), grad in zip(members, grads, strict=True) for block in self._cut(group, p, grad)
             ]
 
-    def _cut(self, group: dict[str, Any], p: Tensor, grad: Tensor) -> list[Block]:
-        """One parameter's blocks; their state starts at the first gradient, as torch.optim's does."""
+    def _gradients(self, members: Sequence[tuple[dict[str, Any], Tensor]]) -> list[Tensor]:
+        """The gradients in the state's dtype, with the sign that descends, and zero where they are not finite."""
+        grads = [p.grad.to(state_dtype(p)) for _, p in members if p.grad is not None]
+        # A factor holds squares of the gradient, so these must be finite too.
+        good = list(torch.stack(torch._foreach_norm(grads)).square().isfinite().unbind())
+        record_gradients_([self.state[p] for _, p in members], good)
+        signed = [-grad if group["maximize"] else grad for (group, _), grad in zip(members, grads, strict=True)]
+        return [torch.where(one, grad, 0.0) for one, grad in zip(good, signed, strict=True)]
+
+    def _start(self, group: dict[str, Any], p: Tensor) -> None:
+        """The state of one parameter, which begins at the first gradient, as torch.optim's does."""
+        like = {"dtype": state_dtype(p), "device": p.device}
         state = self.state[p]
-        whole = matrix_shape(p.shape)
-        cuts = [None] if whole is None else regions(whole, group["max_dim"])
-        if not state:
-            like = {"dtype": state_dtype(p), "device": p.device}
-            state["step"] = 0
-            state["momentum"] = torch.zeros(p.shape, **like)
-            state["second_moment"] = torch.zeros(p.shape, **like)
-            for i, cut in enumerate(cuts):
-                if cut is not None:
-                    shape = shape_of(cut)
-                    start_factors(state, i, shape, **like)
-                    self.start_block(state, i, shape, **like)
-        _check_cuts(state, cuts)
-        state["step"] += 1
-        return [Block(p, group, state, i, whole, cut, part_of(grad, whole, cut)) for i, cut in enumerate(cuts)]
+        state["step"] = 0
+        state["bad_gradients"] = torch.zeros((), **like)
+        state["momentum"] = torch.zeros(p.shape, **like)
+        state["second_moment"] = torch.zeros(p.shape, **like)
+        view = view_of(p, group)
+        for side in (side for block in view.blocks(p, group, state, p) for side in block.sides):
+            kind, cut = view.kinds[side.mode], side.block.region[side.mode]
+            side["factor"] = start_factor(kind, cut.stop - cut.start, **like)
+            side["health"] = start_health(**like)
+            self.start_side(side, kind, cut.stop - cut.start, **like)
+
+    def _cut(self, group: dict[str, Any], p: Tensor, grad: Tensor) -> list[Block]:
+        """One parameter's blocks, each with its part of the gradient."""
+        blocks = view_of(p, group).blocks(p, group, self.state[p], grad)
+        _check_cuts(blocks)
+        return blocks
+
+    def _kept(self) -> Iterator[tuple[str, Tensor, list[Block]]]:
+        """Each parameter that has state, its name and its blocks, whose gradients hold nothing."""
+        for g, group in enumerate(self.param_groups):
+            names = group.get("param_names") or [f"group {g}, parameter {i}" for i in range(len(group["params"]))]
+            for name, p in zip(names, group["params"], strict=True):
+                if self.state.get(p):
+                    yield name, p, self._cut(group, p, p.new_zeros(()).expand(p.shape))
+
+    def _raise_failures(self) -> None:
+        for name, p, blocks in self._kept():
+            most, which = blocks[0].group["max_failures"], f"{name}, of shape {tuple(p.shape)}"
+            if float(self.state[p]["bad_gradients"]) >= most:
+                raise RuntimeError(
+                    f"The last {most} gradients of {which}, were not finite or their squares overflow; they counted as "
+                    "zero. Lower the learning rate, scale the loss, or raise max_failures."
+                )
+            for row in diagnose((name, block) for block in blocks):
+                if row.failures >= most:
+                    raise RuntimeError(
+                        f"The factor of mode {row.mode} in block {row.block} of {which}, has failed {most} times in a "
+                        f"row, with info {row.info} (2: not positive definite, 3: not finite); its last good "
+                        "preconditioner remains. Raise relative_damping, where there is one, or max_failures."
+                    )
 
 
 def state_dtype(p: Tensor) -> torch.dtype:
@@ -140,27 +208,19 @@ def descend_(blocks: Sequence[Block], directions: Sequence[Tensor]) -> None:
     if not updates:
         return
     groups = {block.param: block.group for block in blocks}
-    rates = [float(groups[p]["lr"]) for p in updates]
-    decays = [1.0 - rate * float(groups[p]["weight_decay"]) for p, rate in zip(updates, rates, strict=True)]
-    params, steps = list(updates), list(updates.values())
-    if any(decay != 1.0 for decay in decays):
-        torch._foreach_mul_(params, decays)
-    torch._foreach_mul_(steps, [-rate for rate in rates])
-    torch._foreach_add_(params, steps)
+    by_rate: dict[tuple[float, float], list[Tensor]] = {}
+    for p in updates:
+        rate = float(groups[p]["lr"])
+        by_rate.setdefault((rate, 1.0 - rate * float(groups[p]["weight_decay"])), []).append(p)
+    for (rate, decay), params in by_rate.items():
+        if decay != 1.0:
+            torch._foreach_mul_(params, decay)
+        torch._foreach_add_(params, [updates[p] for p in params], alpha=-rate)
 
 
 def is_due(block: Block) -> bool:
-    """Whether a block's roots or bases are refreshed in this step: the first, and every ``update_every`` after it."""
-    return (block.step - 1) % block.group["update_every"] == 0
-
-
-def _gradients(members: Sequence[tuple[dict[str, Any], Tensor]]) -> list[Tensor]:
-    """The gradients in the state's dtype, with the sign that descends, and zero where they are not finite."""
-    grads = [p.grad.to(state_dtype(p)) for _, p in members if p.grad is not None]
-    norms = torch._foreach_norm(grads)
-    signed = [-grad if group["maximize"] else grad for (group, _), grad in zip(members, grads, strict=True)]
-    # A factor holds squares of the gradient, so these must be finite too.
-    return [torch.where(norm.square().isfinite(), grad, 0.0) for norm, grad in zip(norms, signed, strict=True)]
+    """Whether roots or bases are refreshed: in the ``early_steps`` first steps, and every ``update_every`` steps."""
+    return block.step <= block.group["early_steps"] or (block.step - 1) % block.group["update_every"] == 0
 
 
 def _refuse_gradient(name: str, grad: Tensor) -> None:
@@ -168,11 +228,17 @@ def _refuse_gradient(name: str, grad: Tensor) -> None:
         raise NotImplementedError(f"{name} takes dense gradients, but one has layout {grad.layout}.")
 
 
-def _check_cuts(state: dict[str, Any], cuts: Sequence[Region | None]) -> None:
-    """Refuse to go on where ``max_dim`` has changed since the parameter's state began."""
-    kept = sum(name.startswith("factor.") and name.endswith(".0") for name in state)
-    if kept != sum(cut is not None for cut in cuts):
-        raise ValueError(f"max_dim cannot change once a parameter has state: it has {kept} blocks, not {len(cuts)}.")
+def _check_cuts(blocks: Sequence[Block]) -> None:
+    """Refuse to go on where a parameter is seen otherwise than when its state began."""
+    expected = {
+        f"factor.{block.index}.{side.mode}": block.grad.shape[side.mode] for block in blocks for side in block.sides
+    }
+    kept = {key: len(value) for key, value in blocks[0].state.items() if key.startswith("factor.")}
+    if kept != expected:
+        raise ValueError(
+            "max_dim, merge_dims, large and vectors cannot change once a parameter has state: "
+            f"it has {len(kept)} factors, not these {len(expected)}."
+        )
 
 
 def _placed(value: Any, p: Tensor) -> Any:

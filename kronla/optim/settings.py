@@ -13,15 +13,23 @@ from kronla.optim.grafting import METHODS as GRAFTINGS
 BASIS_METHODS = ("auto", "rotation", "qr", "eigh")
 
 
-def check_settings(group: dict[str, Any]) -> None:
+def given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The settings among the arguments of a constructor: its ``locals()`` without the parameters themselves."""
+    return {name: value for name, value in arguments.items() if name not in ("self", "params", "__class__")}
+
+
+def check_settings(group: dict[str, Any], diagonal: bool) -> None:
     """Raise TypeError or ValueError, naming the setting, where a parameter group holds one that is not allowed.
 
-    Settings that the group's optimizer does not have are passed over. An exponent is turned into a float, which a
-    saved state can hold.
+    Settings that the group's optimizer does not have are passed over; ``diagonal`` says whether it can make use of
+    diagonal factors. An exponent is turned into a float, which a saved state can hold.
     """
     for name, (check, allowed) in _ALLOWED.items():
         if name in group and not check(_number(name, group[name], allowed)):
             raise ValueError(f"{name} must be {allowed}, but is {group[name]!r}.")
+    for name in ("large", "vectors"):
+        if group[name] == "diagonal" and not diagonal:
+            raise ValueError(f'{name} must not be "diagonal" here: the eigenbasis of that is the identity.')
     if isinstance(group.get("exponent"), Fraction):
         group["exponent"] = float(group["exponent"])
 
@@ -53,26 +61,39 @@ def _whole(least: int) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
-_NOT_NUMBERS = frozenset({"betas", "method", "grafting", "maximize", "foreach"})
+def _one_of(*allowed: Any) -> tuple[Callable[[Any], bool], str]:
+    names = ", ".join("None" if value is None else f'"{value}"' for value in allowed)
+    return lambda value: value in allowed, f"one of {names}"
+
+
+_FLAG = (lambda value: isinstance(value, bool), "True or False")
+_POSITIVE_OR_ZERO = (_finite_positive_or_zero, "a finite number ≥ 0")
+
+_NOT_NUMBERS = frozenset({"betas", "method", "grafting", "maximize", "foreach", "merge_dims", "large", "vectors"})
 
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "lr": (_finite_positive_or_zero, "a finite number ≥ 0"),
+    "lr": _POSITIVE_OR_ZERO,
     "betas": (_betas, "a pair of numbers in [0, 1)"),
-    "eps": (_finite_positive_or_zero, "a finite number ≥ 0"),
-    "weight_decay": (_finite_positive_or_zero, "a finite number ≥ 0"),
+    "eps": _POSITIVE_OR_ZERO,
+    "weight_decay": _POSITIVE_OR_ZERO,
     "factor_beta": (lambda v: v is None or 0.0 <= v <= 1.0, "None (which means betas[1]) or a number in [0, 1]"),
-    "damping": (_finite_positive_or_zero, "a finite number ≥ 0"),
-    "relative_damping": (_finite_positive_or_zero, "a finite number ≥ 0"),
+    "damping": _POSITIVE_OR_ZERO,
+    "relative_damping": _POSITIVE_OR_ZERO,
     "exponent": (
         lambda v: v is None or (math.isfinite(v) and v < 0),
-        "None (which means -1/(2k) for a tensor of order k) or a finite number < 0",
+        "None (which means the optimizer's own) or a finite number < 0",
     ),
     "update_every": (_whole(1), "a whole number ≥ 1"),
+    "early_steps": (_whole(1), "a whole number ≥ 1"),
     "max_steps": (_whole(0), "a whole number ≥ 0"),
     "tol": (lambda v: 0.0 <= v <= 1.0, "a number in [0, 1]"),
+    "method": _one_of(*BASIS_METHODS),
+    "grafting": _one_of(*GRAFTINGS),
     "max_dim": (_whole(1), "a whole number ≥ 1"),
-    "method": (lambda v: v in BASIS_METHODS, 'one of "auto", "rotation", "qr", "eigh"'),
-    "grafting": (lambda v: v in GRAFTINGS, 'one of "adam", None'),
-    "maximize": (lambda v: isinstance(v, bool), "True or False"),
+    "merge_dims": _FLAG,
+    "large": _one_of("blocks", "diagonal", "identity"),
+    "vectors": _one_of("identity", "diagonal", "full"),
+    "max_failures": (_whole(1), "a whole number ≥ 1"),
+    "maximize": _FLAG,
     "foreach": (lambda v: v is None or isinstance(v, bool), "True, False or None (which means True)"),
 }

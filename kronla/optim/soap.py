@@ -4,11 +4,12 @@ from typing import Any
 
 from torch.optim.optimizer import ParamsT
 
-from kronla.optim.bases import Refresh, refresh_bases_, start_bases
+from kronla.optim.bases import Refresh, refresh_bases_, start_basis
 from kronla.optim.factors import update_factors_
 from kronla.optim.optimizer import KroneckerOptimizer, descend_, is_due
 from kronla.optim.rotated import rotated_adam_directions
-from kronla.optim.tensors import Block
+from kronla.optim.settings import given
+from kronla.optim.tensors import Block, Side
 
 # One warm QR step from the old basis, whatever its error (Vyas et al. 2024, Algorithm 4).
 _QR_STEP = Refresh(method="qr")
@@ -41,17 +42,24 @@ class SOAP(KroneckerOptimizer):
         weight_decay: decoupled (AdamW's), times lr.
         factor_beta: β_f of the factors; None means ``betas[1]``.
         update_every: steps between refreshes of the bases.
+        early_steps: so many first steps all refresh, whatever ``update_every``.
         max_dim: the largest side of a block; larger parameters are cut.
+        merge_dims: False gives each dimension (those of size 1 apart) of a tensor of more than two a factor of its
+            own, as published; True sees it as a matrix, all but the first merged.
+        large: for a dimension beyond ``max_dim`` ``"blocks"``, or ``"identity"`` for no factor, and no cut, as
+            published.
+        vectors: ``"identity"`` treats parameters of one dimension elementwise, ``"full"`` gives them a factor.
+        max_failures: so many bad gradients, or failed refreshes of a factor, in a row raise RuntimeError.
         maximize: climb instead of descend.
         foreach: False gives each parameter calls of its own, with the same bits; None and True share them.
 
-    State of a parameter: ``step`` (int, step 1 included), ``momentum`` M and ``second_moment`` V (its shape; V in
-    the basis), and of block b and mode i (0 rows, 1 columns) ``factor.b.i`` and ``basis.b.i``; float64 beside
-    float64 parameters, else float32.
+    State of a parameter: ``step`` (int, step 1 included), ``momentum`` M̃ and ``second_moment`` V (its shape, in the
+    basis), ``bad_gradients``, and of block b and mode i (0 rows, 1 columns) ``factor.b.i``, ``basis.b.i`` and
+    ``health.b.i``; float64 beside float64 parameters, else float32.
 
     A basis whose refresh fails (``info`` ≥ 2) is kept. A gradient that is not finite counts as zero. A step makes
-    one ``foreach_update_factors_`` and two ``foreach_kron_apply``, a refresh one ``foreach_update_eigenbasis``, for
-    the whole model; groups that differ in the settings of an op add one call each.
+    one ``foreach_update_mode_factors_`` and two ``foreach_mode_apply``, a refresh one ``foreach_update_eigenbasis`` and
+    two ``foreach_mode_apply``, for the whole model; groups that differ in the settings of an op add one call each.
 
     Example:
         >>> import torch
@@ -77,29 +85,23 @@ class SOAP(KroneckerOptimizer):
         factor_beta: float | None = None,
         update_every: int = 10,
         max_dim: int = 1024,
+        early_steps: int = 1,
+        merge_dims: bool = False,
+        large: str = "blocks",
+        vectors: str = "identity",
+        max_failures: int = 10,
         maximize: bool = False,
         foreach: bool | None = None,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "factor_beta": factor_beta,
-            "update_every": update_every,
-            "max_dim": max_dim,
-            "maximize": maximize,
-            "foreach": foreach,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, given(locals()))
 
-    def start_block(self, state: dict[str, Any], index: int, shape: tuple[int, int], **like: Any) -> None:
-        """Bases, at first the identity."""
-        start_bases(state, index, shape, **like)
+    def start_side(self, side: Side, kind: str, size: int, **like: Any) -> None:
+        """A basis, at first the identity."""
+        side["basis"] = start_basis(kind, size, **like)
 
     def advance(self, blocks: list[Block]) -> None:
         """One step of the formula above."""
         moving = [block for block in blocks if block.step > 1]
         descend_(moving, rotated_adam_directions(moving, [block.step - 1 for block in moving]))
         update_factors_(blocks)
-        refresh_bases_((block for block in blocks if is_due(block)), lambda group: _QR_STEP)
+        refresh_bases_([block for block in blocks if is_due(block)], lambda group: _QR_STEP)

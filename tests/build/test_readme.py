@@ -1,4 +1,4 @@
-"""The Python examples of the README run, one after the other, and their assertions hold."""
+"""The Python examples of the documents run, one after the other, and their assertions hold."""
 
 import re
 from pathlib import Path
@@ -9,23 +9,25 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def examples() -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def examples(name: str) -> list[str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
     return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def test_the_examples_run():
-    assert len(examples()) == 6
+@pytest.mark.parametrize(("name", "count"), [("README.md", 6), ("docs/optimizers.md", 1)])
+def test_the_examples_run(name, count):
+    assert len(examples(name)) == count
     torch.manual_seed(0)
     namespace: dict[str, object] = {}
-    for number, code in enumerate(examples()):
-        exec(compile(code, f"README.md, example {number}", "exec"), namespace)
+    for number, code in enumerate(examples(name)):
+        exec(compile(code, f"{name}, example {number}", "exec"), namespace)
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/optimizers.md"])
 def test_links_and_paths_exist(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     paths = re.findall(r"`((?:csrc|kronla|tests|bench)/[\w/.]*\.\w+)`", text)
-    missing = [path for path in links + paths if not (ROOT / path).exists()]
+    missing = [link for link in links if not (ROOT / name).parent.joinpath(link).exists()]
+    missing += [path for path in paths if not (ROOT / path).exists()]
     assert not missing

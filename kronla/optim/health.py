@@ -1,0 +1,154 @@
+"""How each factor fares: counted on the device, read when somebody asks, and an alarm that waits for nothing."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from kronla.optim.tensors import Block, Side
+
+# A factor's ``health``: one tensor of the state's dtype, in which counts are exact (float32: to 16 million).
+INFO, ERROR, REFRESHES, REFRESHED_AT, FAILURES = range(5)
+
+
+class FactorDiagnostics(NamedTuple):
+    """One factor of one block of one parameter."""
+
+    parameter: str
+    """Its name where the optimizer was given named parameters, else ``"group g, parameter i"``."""
+    block: int
+    mode: int
+    """0 rows and 1 columns of a matrix."""
+    size: int
+    """Rows of the factor."""
+    steps_since_refresh: int
+    """Since its root or basis last changed."""
+    ratio: float
+    """Of the basis, when last looked at: ‖offdiag(QᵀAQ)‖_F/‖A‖_F; NaN for a root."""
+    residual: float
+    """Of the root; NaN for a basis."""
+    info: int
+    """Of the last refresh: 0 good, 1 not converged, 2 not positive definite, 3 not finite."""
+    refreshes: int
+    """How often the root or basis has changed."""
+    failures: int
+    """Refreshes that have failed (``info`` ≥ 2) in a row."""
+    bad_gradients: int
+    """Gradients of the parameter, in a row, that were not finite or whose squares overflow."""
+
+
+class ParameterMemory(NamedTuple):
+    """The state of one parameter."""
+
+    parameter: str
+    elements: int
+    bytes: dict[str, int]
+    """By kind: ``momentum``, ``second_moment``, ``factor``, ``root`` or ``basis``, ``health``."""
+
+
+def start_health(**like: Any) -> Tensor:
+    """A factor that was never refreshed."""
+    return torch.zeros(5, **like)
+
+
+def record_refresh_(
+    sides: Sequence[Side], infos: Sequence[Tensor], errors: Sequence[Tensor], moves: Sequence[Tensor] | None = None
+) -> None:
+    """Write down what a refresh gave for each side: ``info``, its ratio or residual, whether anything moved."""
+    if not sides:
+        return
+    healths = [side["health"] for side in sides]
+    old, info, error = torch.stack(healths), torch.stack(list(infos)), torch.stack(list(errors))
+    failed = info >= 2
+    moved = ~failed if moves is None else ~failed & (torch.stack(list(moves)) > 0)
+    # Numbers of the host reach the device as arguments of a kernel: a copy of a list would wait for it.
+    now = torch.stack(torch._foreach_add([error.new_zeros(())] * len(sides), [float(s.block.step) for s in sides]))
+    new = [
+        info.to(error.dtype),
+        error,
+        old[:, REFRESHES] + moved,
+        torch.where(moved, now, old[:, REFRESHED_AT]),
+        (old[:, FAILURES] + 1) * failed,
+    ]
+    torch._foreach_copy_(healths, list(torch.stack(new, 1).unbind()))
+
+
+def record_gradients_(states: Sequence[dict[str, Any]], good: Sequence[Tensor]) -> None:
+    """Count bad gradients in a row, for each parameter."""
+    counts = [state["bad_gradients"] for state in states]
+    new = (torch.stack(counts) + 1) * ~torch.stack(list(good))
+    torch._foreach_copy_(counts, list(new.unbind()))
+
+
+class Alarm:
+    """The most failures in a row, on their way to the host: nothing here waits for a device.
+
+    On CPU they are there at once. A GPU writes into pinned memory when it comes to it, and :meth:`heard` tells what
+    has arrived by then: a step or two later. A count that arrives while another is on its way is left out: counts in
+    a row stay until the failures end.
+    """
+
+    def __init__(self) -> None:
+        self._posted: dict[torch.device, tuple[Tensor, torch.cuda.Event | None]] = {}
+
+    def post(self, blocks: Sequence[Block]) -> None:
+        """Send the worst count of these blocks, all of one device."""
+        counts = [block.state["bad_gradients"].reshape(1) for block in blocks if block.index == 0]
+        healths = [side["health"] for block in blocks for side in block.sides]
+        worst = torch.cat(counts).max()
+        if healths:
+            worst = torch.maximum(worst, torch.stack(healths)[:, FAILURES].max())
+        if worst.device.type == "cpu":
+            self._posted[worst.device] = worst, None
+        elif self._arrived(worst.device):
+            host = torch.empty((), dtype=worst.dtype, pin_memory=True)
+            event = torch.cuda.Event()
+            host.copy_(worst, non_blocking=True)
+            event.record(torch.cuda.current_stream(worst.device))
+            self._posted[worst.device] = host, event
+
+    def heard(self) -> float:
+        """The worst count that has arrived."""
+        arrived = [host for device, (host, _) in self._posted.items() if self._arrived(device)]
+        return max((float(host.numpy()) for host in arrived), default=0.0)
+
+    def _arrived(self, device: torch.device) -> bool:
+        _, event = self._posted.get(device, (None, None))
+        return event is None or event.query()
+
+
+def diagnose(blocks: Iterable[tuple[str, Block]]) -> Iterator[FactorDiagnostics]:
+    """One row for each factor; reads them from the device, and waits for it."""
+    entries = [(name, side) for name, block in blocks for side in block.sides]
+    by_device: dict[torch.device, list[tuple[str, Side]]] = {}
+    for name, side in entries:
+        by_device.setdefault(side["health"].device, []).append((name, side))
+    for members in by_device.values():
+        healths = torch.stack([side["health"].double() for _, side in members]).tolist()
+        bad = torch.stack([side.block.state["bad_gradients"].double() for _, side in members]).tolist()
+        for (name, side), health, count in zip(members, healths, bad, strict=True):
+            kept_as_root = f"root.{side.block.index}.{side.mode}" in side.block.state
+            yield FactorDiagnostics(
+                name,
+                side.block.index,
+                side.mode,
+                len(side["factor"]),
+                side.block.step - int(health[REFRESHED_AT]),
+                float("nan") if kept_as_root else health[ERROR],
+                health[ERROR] if kept_as_root else float("nan"),
+                int(health[INFO]),
+                int(health[REFRESHES]),
+                int(health[FAILURES]),
+                int(count),
+            )
+
+
+def memory_of(name: str, param: Tensor, state: dict[str, Any]) -> ParameterMemory:
+    """Bytes of one parameter's state, by kind."""
+    sizes: dict[str, int] = {}
+    for key, value in state.items():
+        if isinstance(value, Tensor):
+            kind = key.split(".")[0]
+            sizes[kind] = sizes.get(kind, 0) + value.nbytes
+    return ParameterMemory(name, param.numel(), sizes)
