@@ -75,13 +75,15 @@ def inverse_root(
         TypeError: not a tensor, a dtype or number that is not allowed, or a fallback of another dtype.
         ValueError: not square, p ≤ 0 or not finite, negative or NaN damping, a fallback of another shape or device.
         NotImplementedError: a method that does not exist or has no coefficients for p; complex or sparse tensors, or a
-            device without kernels; "eigh", or a p without coefficients, on CUDA.
+            device without kernels.
+        RuntimeError: "eigh" of more than 64 rows on CUDA where cuSOLVER is not found (see :func:`kronla.eigh`).
 
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
-    no synchronisation; not differentiable. Accuracy: at most max(2 × that of a root through float32 eigh, 3e-6)
-    relative in the Frobenius norm (``tests/ops/test_inverse_root.py``), unless an rtol asks for less. Cost: eigh in
-    float64 and half a product; or, by polynomials, 5 to 7 half products per step, 6 steps at a condition of 1e6.
-    Workspace per thread: 4 n² doubles (eigh) or 9 n² (polynomial).
+    no synchronisation; not differentiable. ("eigh" of more than 64 rows on CUDA: as :func:`kronla.eigh`.) Accuracy: at
+    most max(2 × that of a root through float32 eigh, 3e-6) relative in the Frobenius norm
+    (``tests/ops/test_inverse_root.py``), unless an rtol asks for less. Cost: eigh in float64 and half a product; or, by
+    polynomials, 5 to 7 half products per step, 6 steps at a condition of 1e6. Workspace per thread: 4 n² doubles (eigh)
+    or 9 n² (polynomial).
 
     Equivalent to::
 

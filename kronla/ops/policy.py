@@ -48,7 +48,6 @@ def polynomial_fraction(p: float) -> tuple[int, int]:
 
 def root_method(method: str, p: float, relative_damping: float, rtol: float | None, A: Tensor) -> int:
     """The kernel's number of a method of ``inverse_root`` for A."""
-    device = A.device.type
     has_polynomials = polynomial_fraction(p) != (0, 0)
     if method == "polynomial" and not has_polynomials:
         raise NotImplementedError(
@@ -57,13 +56,8 @@ def root_method(method: str, p: float, relative_damping: float, rtol: float | No
         )
     if method == "auto":
         small = A.dtype == torch.float32 and A.shape[-1] <= LARGEST_POLYNOMIAL and relative_damping >= SMALLEST_DAMPING
-        method = "polynomial" if has_polynomials and (device == "cuda" or small) else "eigh"
-    if method == "eigh" and device == "cuda":
-        raise NotImplementedError(
-            f"method='eigh' has no CUDA kernel yet, and 'polynomial' only p = r/s with r in {POLYNOMIAL_ROOTS}, got"
-            f" p = {p}: move A to cpu."
-        )
-    if method == "eigh" and device == "cpu" and A.dtype == torch.float32 and rtol is not None:
+        method = "polynomial" if has_polynomials and (A.device.type == "cuda" or small) else "eigh"
+    if method == "eigh" and A.device.type == "cpu" and A.dtype == torch.float32 and rtol is not None:
         method = "eigh to tolerance"
     return ROOT_METHODS[method]
 

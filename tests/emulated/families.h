@@ -21,6 +21,7 @@ void with_accumulator(const py::array& array, F&& f) {
 void register_factors(py::module_& m);
 void register_apply(py::module_& m);
 void register_eigenbasis(py::module_& m);
+void register_inverse_root(py::module_& m);
 void register_rearrangement(py::module_& m);
 
 }  // namespace kronla::emulated

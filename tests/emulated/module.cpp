@@ -24,5 +24,6 @@ PYBIND11_MODULE(kronla_emulated, m) {
   register_factors(m);
   register_apply(m);
   register_eigenbasis(m);
+  register_inverse_root(m);
   register_rearrangement(m);
 }

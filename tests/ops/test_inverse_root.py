@@ -155,6 +155,16 @@ def test_damping(method, damping, relative, device, dtype):
     assert_close(found.X, expected.X, 3e-6 if dtype == torch.float32 else 1e-11)
 
 
+@pytest.mark.parametrize("p", [2, Fraction(4, 3)], ids=str)
+def test_one_matrix_of_129_rows(p, device):
+    """The smallest that CUDA works on by tiles in global memory."""
+    A = matrices.rank_deficient(129, 64).to(device)
+    options = {"relative_damping": 1e-3, "method": "polynomial"}
+    found, expected = kronla.inverse_root(A, p, **options), reference.inverse_root(A, p, **options)
+    assert found.info == 0 and is_symmetric(found.X)
+    assert_close(found.X, expected.X, 3e-6)
+
+
 def test_relative_damping_makes_rank_deficient_factors_definite(device):
     """As the documentation says: 1e-6 is enough for float32."""
     A = matrices.rank_deficient(64, 16, (8,)).to(device)
@@ -311,13 +321,13 @@ def test_empty(device, dtype):
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 @pytest.mark.parametrize("method", ["eigh", "polynomial"])
-def test_a_root_that_leaves_the_range_is_not_good(scale, method):
-    A = (2 * torch.eye(20) + 0.5 * torch.ones(20, 20)) * scale
+def test_a_root_that_leaves_the_range_is_not_good(scale, method, device):
+    A = ((2 * torch.eye(20) + 0.5 * torch.ones(20, 20)) * scale).to(device)
     assert kronla.inverse_root(A, 0.5, method=method).info == 1  # A^(-2) is 1e60 or 1e-60
 
 
-def test_any_limit_of_steps():
-    A = 2 * torch.eye(20)
+def test_any_limit_of_steps(device):
+    A = 2 * torch.eye(20, device=device)
     root = kronla.inverse_root(A, 2, method="polynomial", max_steps=2**31 - 1)
     assert root.info == 0 and root.steps > 0
     with pytest.raises(ValueError, match="max_steps"):
@@ -330,10 +340,12 @@ def test_a_number_beyond_the_floats_is_refused(p):
         kronla.inverse_root(torch.eye(2), p)
 
 
-def test_damping_far_above_the_matrix():
-    root = kronla.inverse_root(torch.eye(5, dtype=torch.float64) * 2e-305, 4, damping=1e10)
+@pytest.mark.parametrize("method", METHODS)
+def test_damping_far_above_the_matrix(method, device):
+    identity = torch.eye(5, dtype=torch.float64, device=device)
+    root = kronla.inverse_root(identity * 2e-305, 4, damping=1e10, method=method)
     assert root.info == 0
-    assert torch.allclose(root.X, torch.eye(5, dtype=torch.float64) * 1e10**-0.25, rtol=1e-12)
+    assert torch.allclose(root.X, identity * 1e10**-0.25, rtol=1e-12)
 
 
 @pytest.mark.parametrize("p", [2, 4])

@@ -48,9 +48,9 @@ bool has_root_polynomials(int64_t r) {
   return find_chain(r, plan);
 }
 
-RootPlan plan_of(const RootOptions& options) {
+RootPlan plan_of(const RootOptions& options, bool needed) {
   RootPlan plan{};
-  if (!find_chain(options.r, plan) || options.s < 1)
+  if (needed && (!find_chain(options.r, plan) || options.s < 1))
     throw std::invalid_argument("kronla: there are no polynomials for this root.");
   plan.p = options.p;
   plan.r = static_cast<int>(options.r);
@@ -59,24 +59,25 @@ RootPlan plan_of(const RootOptions& options) {
   plan.relative_damping = options.relative_damping;
   plan.rtol = options.rtol;
   plan.max_steps = static_cast<int>(std::min<int64_t>(options.max_steps, kLongestChain));
-  plan.integer = options.p == std::floor(options.p);
+  plan.integer = options.p == std::floor(options.p) && options.p <= kLargestInteger;
   while (plan.wide < plan.count && plan.steps[plan.wide].low < kFloat64Below) ++plan.wide;
   return plan;
 }
 
 template <class T>
 void inverse_root(const std::vector<RootGroup<T>>& groups, const RootOptions& options, const Stream& stream) {
-  std::vector<RootGroup<T>> small, large;
+  std::vector<RootGroup<T>> small, large, decomposed;
   const int64_t limit = largest_in_block();
+  bool polynomials = false;
   for (const RootGroup<T>& group : groups) {
-    if (group.method != RootMethod::Polynomial)
-      throw std::invalid_argument("kronla: RootMethod::Eigh is not implemented on CUDA.");
-    (group.n <= limit ? small : large).push_back(group);
+    const bool polynomial = group.method == RootMethod::Polynomial;
+    polynomials = polynomials || polynomial;
+    (group.n == 0 || (polynomial && group.n <= limit) ? small : polynomial ? large : decomposed).push_back(group);
   }
-  if (groups.empty()) return;
-  const RootPlan plan = plan_of(options);
+  const RootPlan plan = plan_of(options, polynomials);
   roots_in_blocks(small, plan, stream);
   roots_by_tiles(large, plan, stream);
+  roots_by_eigh(decomposed, plan, stream);
 }
 
 template void inverse_root<float>(const std::vector<RootGroup<float>>&, const RootOptions&, const Stream&);

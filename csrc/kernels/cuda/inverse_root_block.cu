@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/device/block_cholesky.cuh"
 #include "kernels/cuda/device/limits.cuh"
+#include "kernels/cuda/device/magnitude.cuh"
 #include "kernels/cuda/device/root_iterates.cuh"
 #include "kernels/cuda/device/root_matrix.cuh"
 #include "kernels/cuda/device/tasks.cuh"
@@ -27,7 +28,7 @@ using RootList = TaskList<RootTask, RootPlan, kSmallParameterBytes>;
 // The blocks of a symmetric matrix from value(row, column), the identity beyond n; by all threads.
 template <class E, int kBlocks, class Value>
 __device__ __forceinline__ void fill_blocks(int n, E* matrix, Value&& value) {
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int thread = unhoisted(static_cast<int>(threadIdx.x)), warp = thread / 32, lane = thread % 32;
   for (int i = warp; i < kBlocks * kSide; i += RootShape<kBlocks>::kWarps) {
     for (int j = lane; j <= i; j += 32) {
       const E x = i < n ? value(i, j) : i == j ? E(1) : E(0);
@@ -38,131 +39,193 @@ __device__ __forceinline__ void fill_blocks(int n, E* matrix, Value&& value) {
   }
 }
 
+// X ← blocks · factor; ‖·‖ says nothing of an X that left the range of T where p is no integer: false for one.
 template <class T, class E>
-__device__ __forceinline__ void write_out(int n, const E* blocks, double factor, T* X) {
-  const int warps = static_cast<int>(blockDim.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  for (int i = static_cast<int>(threadIdx.x) / 32; i < n; i += warps)
-    for (int j = lane; j < n; j += 32)
-      X[int64_t{i} * n + j] = static_cast<T>(static_cast<double>(blocks[place_of<E>(i, j)]) * factor);
+__device__ __forceinline__ bool write_out(int n, const E* blocks, double factor, T* X) {
+  const int thread = unhoisted(static_cast<int>(threadIdx.x)), warps = static_cast<int>(blockDim.x) / 32;
+  const int lane = thread % 32;
+  bool finite = true, zero = true;
+  for (int i = thread / 32; i < n; i += warps)
+    for (int j = lane; j < n; j += 32) {
+      const T x = static_cast<T>(static_cast<double>(blocks[place_of<E>(i, j)]) * factor);
+      finite = finite && magnitude(x) <= Limits<T>::kMax;
+      zero = zero && x == T(0);
+      X[int64_t{i} * n + j] = x;
+    }
+  return __syncthreads_and(finite) && !__syncthreads_and(zero);
 }
 
-// ‖X^⌊k/2⌋ D X^⌈k/2⌉ − I‖_F/√n in float64, X and D read from global memory; n ≤ 64.
-template <class T, int kBlocks>
-__device__ __noinline__ double exact_residual(int n, const T* X, double divide, const T* A, const Damping& damping,
-                                              int k, double* shared, double* sums) {
-  constexpr int kTiles = (kBlocks * kBlocks + RootShape<kBlocks>::kWarps - 1) / RootShape<kBlocks>::kWarps;
-  const RootIterates<double, kBlocks> it(shared);
-  fill_blocks<double, kBlocks>(n, it.X, [&](int i, int j) { return static_cast<double>(X[i * n + j]) / divide; });
-  __syncthreads();
-  // Integers k = r/s and r are 1, 2, 3, 4, 6 or 8.
-  const double* right = it.X;
-  if (k == 3) {
-    it.multiply(it.W, it.X, it.X);
-    right = it.W;
-  } else if (k == 6) {
-    it.multiply(it.W, it.X, it.X);
-    it.multiply(it.X, it.X, it.W);
-  } else if (k >= 4) {
-    it.multiply(it.X, it.X, it.X);
-    if (k == 8) it.multiply(it.X, it.X, it.X);
-  }
-  fill_blocks<double, kBlocks>(n, it.M, [&](int i, int j) { return damping(A[i * n + j], i == j); });
-  __syncthreads();
+// What is known of a matrix beside its iterates: in shared memory, for kept in registers it would be spilled at every call.
+struct RootRoom {
+  double sums[kReduceRoom];
+  const void* A;  // of this matrix
+  void* X;
+  int n;
+  Damping damping;
+  RootSchedule schedule;
+  double norm;        // ≥ λmax(D)
+  double scale_root;  // of the schedule's scale, the r-th: Y is the last X times this
+  double back;        // X is Yˢ times this
+  int failed;
 
-  // B = D right is not symmetric: all its blocks, row by row, where D and W were.
-  const WarpTiles<kTiles> tiles = rectangle_tiles<kTiles>(kBlocks, kBlocks);
-  double sum[kTiles][2][4];
-  multiply_tiles(tiles, kBlocks, SymmetricRows<double>{it.M}, SymmetricRows<double>{right}, sum);
-  __syncthreads();
-  double* B = it.M;
-#pragma unroll
-  for (int q = 0; q < kTiles; ++q) {
-    if (tiles.row[q] < 0) continue;
-    double* block = B + (tiles.row[q] * kBlocks + tiles.column[q]) * kBlockElements;
-    for_each_in_block(sum[q], [&](int row, int column, double& b) { block[place_in_block<double>(row, column)] = b; });
+  template <class T>
+  __device__ __forceinline__ const T* source() const {
+    return static_cast<const T*>(A);
   }
-  __syncthreads();
-  if (k > 1) {
-    const auto columns = [&](Fragment<double>& fragment, int j, int depth, int step) {
-      const BlockView<double> block{B + (depth * kBlocks + j) * kBlockElements, true};
-      fill_fragment(fragment, step, [&](int row, int at) { return element_of(block, row, at); });
-    };
-    multiply_tiles(tiles, kBlocks, SymmetricRows<double>{it.X}, columns, sum);
+  template <class T>
+  __device__ __forceinline__ T* target() const {
+    return static_cast<T*>(X);
   }
+};
+
+template <int kBlocks>
+__device__ __forceinline__ RootRoom& room_of(double* shared) {
+  return *reinterpret_cast<RootRoom*>(shared + 3 * RootShape<kBlocks>::kElements);
+}
+
+// D in W, and its norm; false, for all threads, where A has an element that is not finite.
+template <class T, int kBlocks>
+__device__ __forceinline__ bool prepare(const RootPlan& plan, double* shared) {
+  RootRoom& room = room_of<kBlocks>(shared);
+  const int n = room.n;
+  const T* A = room.source<T>();
+  Damping damping;
+  if (!find_damping(n, A, plan, room.sums, damping)) return false;
   double squares = 0.0;
-  for_each_in_tiles(tiles, sum, [&](int row, int column, double& e) {
-    const double error = e - (row == column ? 1.0 : 0.0);
-    if (row < n && column < n) squares += error * error;
+  fill_blocks<double, kBlocks>(n, RootIterates<double, kBlocks>(shared).W, [&](int i, int j) {
+    const double d = damping(A[i * n + j], i == j);
+    squares += (i == j ? 1.0 : 2.0) * d * d;
+    return d;
   });
-  return sqrt(block_sum(squares, sums) / n);
-}
-
-// The same by fixed ±1 vectors: the mean of ‖Ev‖².
-template <class T, int kBlocks>
-__device__ __noinline__ double estimated_residual(int n, const T* X, double divide, const T* A, const Damping& damping,
-                                                  int k, double* shared, double* sums) {
-  static_assert(kProbes == 2 * kSide, "two blocks of vectors");
-  constexpr int kTiles = (kBlocks * 2 + RootShape<kBlocks>::kWarps - 1) / RootShape<kBlocks>::kWarps;
-  const RootIterates<double, kBlocks> it(shared);
-  fill_blocks<double, kBlocks>(n, it.X, [&](int i, int j) { return static_cast<double>(X[i * n + j]) / divide; });
-  fill_blocks<double, kBlocks>(n, it.M, [&](int i, int j) { return damping(A[i * n + j], i == j); });
-  double* V = it.W;  // blocks (row, 0) and (row, 1)
-  const auto block_of = [&](int i, int j) { return V + (2 * i + j) * kBlockElements; };
-  for (int e = static_cast<int>(threadIdx.x); e < kBlocks * kSide * 2 * kSide; e += static_cast<int>(blockDim.x)) {
-    const int i = e / (2 * kSide), j = e % (2 * kSide);
-    block_of(i / kSide, j / kSide)[place_in_block<double>(i % kSide, j % kSide)] = i < n ? probe_sign(i, j) : 0.0;
+  const double norm = sqrt(block_sum(squares, room.sums)) * kNormSlack;
+  if (threadIdx.x == 0) {
+    room.damping = damping;
+    room.norm = norm;
+    room.back = pow(damping.unit(), -1.0 / plan.p);
   }
   __syncthreads();
-  const WarpTiles<kTiles> tiles = rectangle_tiles<kTiles>(kBlocks, 2);
-  const auto columns = [&](Fragment<double>& fragment, int j, int depth, int step) {
-    const BlockView<double> block{block_of(depth, j), true};
-    fill_fragment(fragment, step, [&](int row, int at) { return element_of(block, row, at); });
-  };
-  double sum[kTiles][2][4];
+  return true;
+}
+
+// The schedule for λmin(D) ≥ 1/tr(D⁻¹) = 1/‖L⁻¹‖_F², L in W, and M.
+template <class T, int kBlocks>
+__device__ __forceinline__ void begin(const RootPlan& plan, double* shared) {
+  RootRoom& room = room_of<kBlocks>(shared);
+  const int n = room.n;
+  const T* A = room.source<T>();
+  const RootIterates<double, kBlocks> wide(shared);
+  invert_triangle(wide.W, wide.X, kBlocks);
+  double trace = 0.0;
+  const int thread = unhoisted(static_cast<int>(threadIdx.x)), warp = thread / 32, lane = thread % 32;
+  for (int i = warp; i < n; i += RootShape<kBlocks>::kWarps)
+    for (int j = lane; j <= i; j += 32) {
+      const double l = wide.X[place_of<double>(i, j)];
+      trace += l * l;
+    }
+  const RootSchedule schedule = schedule_of(plan, 1.0 / block_sum(trace, room.sums), room.norm, sizeof(T) == 8);
+  if (threadIdx.x == 0) {
+    room.schedule = schedule;
+    room.scale_root = pow(schedule.scale, 1.0 / plan.r);
+  }
+  const Damping damping = room.damping;
+  fill_blocks<double, kBlocks>(n, wide.M, [&](int i, int j) { return damping(A[i * n + j], i == j) * schedule.scale; });
+  __syncthreads();
+}
+
+// Y = D^(-1/r) rounded to T, in the blocks of X. M of the schedule is D scale.
+template <class T, int kBlocks>
+__device__ __forceinline__ void iterate(const RootPlan& plan, double* shared) {
+  constexpr bool kAllWide = sizeof(T) == 8 || kBlocks * kSide <= kFloat64Size;
+  const RootRoom& room = room_of<kBlocks>(shared);
+  const RootIterates<double, kBlocks> wide(shared);
+  const RootIterates<T, kBlocks> it(shared);
+  const int first = room.schedule.first, stop = room.schedule.stop,
+            narrow = kAllWide || stop < plan.wide ? stop : plan.wide;
+  int k = first;
 #pragma unroll 1
-  for (int factor = 0; factor <= k; ++factor) {  // the right ones first
-    const double* F = factor == (k + 1) / 2 ? it.M : it.X;
-    multiply_tiles(tiles, kBlocks, SymmetricRows<double>{F}, columns, sum);
+  for (; k < narrow; ++k) wide.advance(plan.steps[k], plan.r, k == first, k + 1 == stop);
+  convert<double, T, kBlocks>(shared, k == stop ? room.scale_root : 1.0);
+  if constexpr (!kAllWide) {
+    if (k == stop) return;
+#pragma unroll 1
+    for (; k < stop; ++k) it.advance(plan.steps[k], plan.r, k == first, k + 1 == stop);
+    const double factor = room.scale_root;
+    for (int e = unhoisted(static_cast<int>(threadIdx.x)); e < RootShape<kBlocks>::kElements;
+         e += static_cast<int>(blockDim.x))
+      it.X[e] = static_cast<T>(static_cast<double>(it.X[e]) * factor);
     __syncthreads();
-#pragma unroll
-    for (int q = 0; q < kTiles; ++q) {
-      if (tiles.row[q] < 0) continue;
-      double* block = block_of(tiles.row[q], tiles.column[q]);
-      for_each_in_block(sum[q],
-                        [&](int row, int column, double& v) { block[place_in_block<double>(row, column)] = v; });
+  }
+}
+
+// ‖X^⌊k/2⌋ D X^⌈k/2⌉ − I‖_F/√n in float64, X / divide and D read from global memory. Up to n = 64 a panel of columns after
+// the other; above, 32 fixed ±1 vectors take the place of the unit vectors, and it is the mean of ‖Ev‖².
+template <class T, int kBlocks>
+__device__ __forceinline__ double residual_of(double divide, int k, double* shared) {
+  constexpr bool kExact = kBlocks * kSide <= kExactResidual;
+  constexpr int kPanel = kBlocks <= 2 ? 1 : 2;  // blocks across; the panel is where W was
+  constexpr int kTiles = (kBlocks * kPanel + RootShape<kBlocks>::kWarps - 1) / RootShape<kBlocks>::kWarps;
+  static_assert(kBlocks * kPanel <= kBlocks * (kBlocks + 1) / 2, "the panel must fit");
+  static_assert(kExact || kProbes == kPanel * kSide, "a panel of vectors");
+  RootRoom& room = room_of<kBlocks>(shared);
+  const int n = room.n;
+  const T *A = room.source<T>(), *X = room.target<T>();
+  const RootIterates<double, kBlocks> it(shared);
+  fill_blocks<double, kBlocks>(n, it.X, [&](int i, int j) { return static_cast<double>(X[i * n + j]) / divide; });
+  const Damping damping = room.damping;
+  fill_blocks<double, kBlocks>(n, it.M, [&](int i, int j) { return damping(A[i * n + j], i == j); });
+  __syncthreads();
+  if (kExact && k % 2 == 0) {  // X^(k/2), k = 2, 4, 6, 8, and k is 2 from here on
+    const int products = k == 2 ? 0 : k == 4 ? 1 : 2;
+#pragma unroll 1
+    for (int i = 0; i < products; ++i) {  // 4: X²; 6: W = X², X W; 8: X², (X²)²
+      double* target = k == 6 && i == 0 ? it.W : it.X;
+      it.multiply(target, it.X, k == 6 && i == 1 ? it.W : it.X);
+    }
+    k = 2;
+  }
+  double* V = it.W;
+  const auto block_of = [&](int i, int j) { return V + (kPanel * i + j) * kBlockElements; };
+  const WarpTiles<kTiles> tiles = rectangle_tiles<kTiles>(kBlocks, kPanel);
+  const auto columns = [&](Fragment<double>& fragment, int j, int depth, int step) {
+    load_fragment(fragment, BlockView<double>{block_of(depth, j), true}, step);
+  };
+  double squares = 0.0;
+#pragma unroll 1
+  for (int panel = 0; panel < (kExact ? kBlocks : kPanel); panel += kPanel) {
+    for (int e = static_cast<int>(threadIdx.x); e < kBlocks * kSide * kPanel * kSide;
+         e += static_cast<int>(blockDim.x)) {
+      const int i = e / (kPanel * kSide), j = e % (kPanel * kSide), column = panel * kSide + j;
+      double v = 0.0;  // of X already, where the vectors are the unit vectors
+      if (kExact) {
+        v = column < kBlocks * kSide ? it.X[place_of<double>(i, column)] : 0.0;
+      } else if (i < n) {
+        v = probe_sign(i, j);
+      }
+      block_of(i / kSide, j / kSide)[place_in_block<double>(i % kSide, j % kSide)] = v;
     }
     __syncthreads();
-  }
-  double squares = 0.0;
-  for_each_in_tiles(tiles, sum, [&](int row, int column, double& v) {
-    const double error = row < n ? v - probe_sign(row, column) : 0.0;
-    squares += error * error;
-  });
-  return sqrt(block_sum(squares, sums) / static_cast<double>(kProbes) / n);
-}
-
-// Y = D^(-1/r) rounded to T, in the blocks of X; how many steps. M of the schedule is D scale.
-template <class T, int kBlocks>
-__device__ __forceinline__ int iterate(const RootPlan& plan, const RootSchedule& schedule, double* shared) {
-  constexpr bool kAllWide = sizeof(T) == 8 || kBlocks * kSide <= kFloat64Size;
-  const RootIterates<double, kBlocks> wide(shared);
-  const int switch_at = kAllWide || schedule.stop < plan.wide ? schedule.stop : plan.wide;
-  int k = schedule.first;
+    double sum[kTiles][2][4];
 #pragma unroll 1
-  for (; k < switch_at; ++k) wide.advance(plan.steps[k], plan.r, k == schedule.first, k + 1 == schedule.stop);
-  const double back = pow(schedule.scale, 1.0 / plan.r);
-  const bool finished = k == schedule.stop;
-  const RootIterates<T, kBlocks> it(shared);
-  convert<double, T, kBlocks>(shared, finished ? back : 1.0);
-  if (finished) return schedule.stop - schedule.first;
-  if constexpr (!kAllWide) {
-#pragma unroll 1
-    for (; k < schedule.stop; ++k) it.advance(plan.steps[k], plan.r, k == schedule.first, k + 1 == schedule.stop);
-    for (int e = static_cast<int>(threadIdx.x); e < RootShape<kBlocks>::kElements; e += static_cast<int>(blockDim.x))
-      it.X[e] = static_cast<T>(static_cast<double>(it.X[e]) * back);
-    __syncthreads();
+    for (int factor = kExact ? 1 : 0; factor <= k; ++factor) {  // the right ones first
+      multiply_tiles(tiles, kBlocks, SymmetricRows<double>{factor == (k + 1) / 2 ? it.M : it.X}, columns, sum);
+      __syncthreads();
+      if (factor == k) break;
+#pragma unroll
+      for (int q = 0; q < kTiles; ++q) {
+        if (tiles.row[q] < 0) continue;
+        double* block = block_of(tiles.row[q], tiles.column[q]);
+        for_each_in_block(sum[q],
+                          [&](int row, int column, double& v) { block[place_in_block<double>(row, column)] = v; });
+      }
+      __syncthreads();
+    }
+    for_each_in_tiles(tiles, sum, [&](int row, int column, double& v) {
+      const double one = !kExact ? probe_sign(row, column) : row == panel * kSide + column ? 1.0 : 0.0;
+      const double error = v - one;
+      if (row < n && (!kExact || panel * kSide + column < n)) squares += error * error;
+    });
   }
-  return schedule.stop - schedule.first;
+  return sqrt(block_sum(squares, room.sums) / (kExact ? 1.0 : static_cast<double>(kProbes)) / n);
 }
 
 // By all threads of the block. Fills X; the other figures are the return value.
@@ -172,69 +235,37 @@ struct Figures {
 };
 
 template <class T, int kBlocks>
-__device__ __forceinline__ Figures root_of_one(int n, const T* A, T* X, const RootPlan& plan, double* shared) {
-  double* sums = shared + 3 * RootShape<kBlocks>::kElements;
-  int* failed = reinterpret_cast<int*>(sums + kReduceRoom);
-  Damping damping;
-  if (!find_damping(n, A, plan, sums, damping)) return {0.0, 0, kNonFinite};
-
-  const RootIterates<double, kBlocks> wide(shared);
+__device__ __forceinline__ Figures root_of_one(const RootPlan& plan, double* shared) {
+  if (!prepare<T, kBlocks>(plan, shared)) return {0.0, 0, kNonFinite};
+  RootRoom& room = room_of<kBlocks>(shared);
   const RootIterates<T, kBlocks> it(shared);
-  double squares = 0.0;
-  fill_blocks<double, kBlocks>(n, wide.W, [&](int i, int j) {
-    const double d = damping(A[i * n + j], i == j);
-    squares += (i == j ? 1.0 : 2.0) * d * d;
-    return d;
-  });
-  const double norm = sqrt(block_sum(squares, sums)) * kNormSlack;  // ≥ λmax
-  if (!factor_triangle(wide.W, kBlocks, failed)) return {0.0, 0, kNotPositiveDefinite};
-  const double back = pow(damping.unit(), -1.0 / plan.p);
-  int steps = 1;
-  if (n == 1) {
-    if (threadIdx.x == 0) X[0] = static_cast<T>(pow(damping(A[0], true) * damping.unit(), -1.0 / plan.p));
-    __syncthreads();
-    if (!plan.integer) return {0.0, 1, kGood};
-  } else {
-    // λmin(D) ≥ 1/tr(D⁻¹) = 1/‖L⁻¹‖_F².
-    invert_triangle(wide.W, wide.X, kBlocks);
-    double trace = 0.0;
-    const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-    for (int i = warp; i < n; i += RootShape<kBlocks>::kWarps)
-      for (int j = lane; j <= i; j += 32) {
-        const double l = wide.X[place_of<double>(i, j)];
-        trace += l * l;
-      }
-    const double smallest = 1.0 / block_sum(trace, sums);
-    const bool all_wide = sizeof(T) == 8;
-    const RootSchedule schedule = schedule_of(plan, smallest, norm, all_wide);
-    fill_blocks<double, kBlocks>(n, wide.M,
-                                 [&](int i, int j) { return damping(A[i * n + j], i == j) * schedule.scale; });
-    __syncthreads();
-    steps = iterate<T, kBlocks>(plan, schedule, shared);
-  }
-
-  const auto residual_of = [&](int k, double divide) {
-    if constexpr (kBlocks * kSide <= kExactResidual) {
-      return exact_residual<T, kBlocks>(n, X, divide, A, damping, k, shared, sums);
-    } else {
-      return estimated_residual<T, kBlocks>(n, X, divide, A, damping, k, shared, sums);
-    }
-  };
+  if (!factor_triangle(RootIterates<double, kBlocks>(shared).W, kBlocks, &room.failed))
+    return {0.0, 0, kNotPositiveDefinite};
   double residual = 0.0;
-  if (n > 1) {
+  bool in_range;
+  if (room.n == 1) {
+    if (threadIdx.x == 0)
+      it.X[0] = static_cast<T>(pow(room.damping(*room.source<T>(), true) * room.damping.unit(), -1.0 / plan.p));
+    __syncthreads();
+    in_range = write_out(1, it.X, 1.0, room.target<T>());
+  } else {
+    begin<T, kBlocks>(plan, shared);
+    iterate<T, kBlocks>(plan, shared);
     if (!plan.integer) {  // taken on Y, which X holds meanwhile
-      write_out(n, it.X, 1.0, X);
+      write_out(room.n, it.X, 1.0, room.target<T>());
+      residual = residual_of<T, kBlocks>(1.0, plan.r, shared);
       __syncthreads();
-      residual = residual_of(plan.r, 1.0);
-      __syncthreads();
-      fill_blocks<T, kBlocks>(n, it.X, [&](int i, int j) { return X[i * n + j]; });
+      const int n = room.n;
+      const T* Y = room.target<T>();
+      fill_blocks<T, kBlocks>(n, it.X, [&](int i, int j) { return Y[i * n + j]; });
       __syncthreads();
     }
     it.power(plan.s);
-    write_out(n, it.X, back, X);
-    __syncthreads();
+    in_range = write_out(room.n, it.X, room.back, room.target<T>());
   }
-  if (plan.integer) residual = residual_of(static_cast<int>(plan.p), back);
+  const int steps = room.n == 1 ? 1 : room.schedule.stop - room.schedule.first;
+  if (plan.integer) residual = residual_of<T, kBlocks>(room.back, static_cast<int>(plan.p), shared);
+  if (!in_range) residual = Limits<double>::kInfinity;
   return {residual, steps, residual <= plan.rtol ? kGood : kNotConverged};
 }
 
@@ -242,18 +273,27 @@ template <class T, int kBlocks>
 __global__ void __launch_bounds__(RootShape<kBlocks>::kThreads, RootShape<kBlocks>::kTogether)
     root_kernel(KRONLA_PARAMETER(RootList) list) {
   KRONLA_SHARED(double, shared);
-  const int tile = static_cast<int>(blockIdx.x);
-  const RootTask& task = list.tasks[task_of_tile(list, tile)];
-  const int entry = tile - task.first_tile, n = task.n;
-  const int64_t offset = int64_t{entry} * n * n;
-  T* X = static_cast<T*>(task.X) + offset;
+  RootRoom& room = room_of<kBlocks>(shared);
+  if (threadIdx.x == 0) {
+    const RootTask& task = list.tasks[task_of_tile(list, static_cast<int>(blockIdx.x))];
+    const int64_t offset = int64_t{static_cast<int>(blockIdx.x) - task.first_tile} * task.n * task.n;
+    room.n = task.n;
+    room.A = static_cast<const T*>(task.A) + offset;
+    room.X = static_cast<T*>(task.X) + offset;
+  }
+  __syncthreads();
   Figures figures{0.0, 0, kGood};
-  if (n > 0) figures = root_of_one<T, kBlocks>(n, static_cast<const T*>(task.A) + offset, X, list.settings, shared);
+  if (room.n > 0) figures = root_of_one<T, kBlocks>(list.settings, shared);
+
+  const int tile = unhoisted(static_cast<int>(blockIdx.x));  // looked up again: kept, all this would be spilled
+  const RootTask& task = list.tasks[task_of_tile(list, tile)];
+  const int entry = tile - task.first_tile, size = task.n * task.n;
   const bool bad = figures.info >= kNotPositiveDefinite;
   if (bad) {
     const T* fallback = static_cast<const T*>(task.fallback);
-    for (int e = static_cast<int>(threadIdx.x); e < n * n; e += static_cast<int>(blockDim.x))
-      X[e] = fallback != nullptr ? fallback[offset + e] : not_a_number<T>();
+    T* X = room.target<T>();
+    for (int e = static_cast<int>(threadIdx.x); e < size; e += static_cast<int>(blockDim.x))
+      X[e] = fallback != nullptr ? fallback[int64_t{entry} * size + e] : not_a_number<T>();
   }
   if (threadIdx.x == 0) {
     static_cast<T*>(task.residual)[entry] = bad ? not_a_number<T>() : static_cast<T>(figures.residual);
@@ -261,6 +301,8 @@ __global__ void __launch_bounds__(RootShape<kBlocks>::kThreads, RootShape<kBlock
     task.info[entry] = figures.info;
   }
 }
+
+constexpr size_t kRoomBytes = (sizeof(RootRoom) + 7) / 8 * 8;
 
 template <class T, int kBlocks>
 void launch_size(const std::vector<RootTask>& tasks, const RootPlan& plan, const Stream& stream) {
@@ -273,7 +315,7 @@ void launch_size(const std::vector<RootTask>& tasks, const RootPlan& plan, const
       mine, plan, [](const RootTask& task) { return int64_t{task.batch}; },
       [&](const RootList& list, unsigned matrices) {
         launch("inverse_root", root_kernel<T, kBlocks>, dim3(matrices), RootShape<kBlocks>::kThreads,
-               RootShape<kBlocks>::kShared, stream.handle, list);
+               RootShape<kBlocks>::kMatrices + kRoomBytes, stream.handle, list);
       });
 }
 
@@ -281,10 +323,10 @@ void launch_size(const std::vector<RootTask>& tasks, const RootPlan& plan, const
 
 int largest_in_block() {
   const size_t shared = largest_shared_memory();
-  return shared >= RootShape<8>::kShared   ? 128
-         : shared >= RootShape<6>::kShared ? 96
-         : shared >= RootShape<4>::kShared ? 64
-                                           : 48;
+  return shared >= RootShape<8>::kMatrices + kRoomBytes   ? 128
+         : shared >= RootShape<6>::kMatrices + kRoomBytes ? 96
+         : shared >= RootShape<4>::kMatrices + kRoomBytes ? 64
+                                                          : 48;
 }
 
 template <class T>

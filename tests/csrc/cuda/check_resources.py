@@ -35,6 +35,14 @@ HOT = (
     "solve_kernel<float",
     "update_block_kernel<false, float",
     "update_wide_kernel",
+    "root_kernel<float, 1",
+    "root_kernel<float, 2",
+    "root_kernel<float, 3",
+    "root_kernel<float, 4",
+    "root_kernel<float, 6",
+    "root_kernel<float, 8",
+    "tiles_kernel<",
+    "column_kernel",
 )
 
 #: Sources that compile for long: they come first, so that none is left for the end.

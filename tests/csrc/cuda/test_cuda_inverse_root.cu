@@ -5,6 +5,7 @@
 
 #include "device.h"
 #include "kernels/cuda/inverse_root.h"
+#include "kernels/cuda/inverse_root_plan.h"
 #include "testing.h"
 
 using namespace kronla;
@@ -36,7 +37,8 @@ RootOptions options(double p, int64_t r, int64_t s) {
 
 // On memory of exactly the sizes, filled so that what is not written is seen.
 template <class T>
-std::vector<Roots<T>> roots(const std::vector<Batch<T>>& batches, const RootOptions& options) {
+std::vector<Roots<T>> roots(const std::vector<Batch<T>>& batches, const RootOptions& options,
+                            RootMethod method = RootMethod::Polynomial) {
   struct OnDevice {
     DeviceArray<T> A, fallback, X, residual;
     DeviceArray<int32_t> steps, info;
@@ -50,8 +52,8 @@ std::vector<Roots<T>> roots(const std::vector<Batch<T>>& batches, const RootOpti
                                      DeviceArray<T>(figures), DeviceArray<int32_t>(counts),
                                      DeviceArray<int32_t>(counts)});
     OnDevice& d = *memory.back();
-    groups.push_back({one.batch, one.n, d.A.data(), d.fallback.data(), RootMethod::Polynomial, d.X.data(),
-                      d.residual.data(), d.steps.data(), d.info.data()});
+    groups.push_back({one.batch, one.n, d.A.data(), d.fallback.data(), method, d.X.data(), d.residual.data(),
+                      d.steps.data(), d.info.data()});
   }
   TestStream stream;
   cuda::inverse_root<T>(groups, options, stream);
@@ -63,8 +65,8 @@ std::vector<Roots<T>> roots(const std::vector<Batch<T>>& batches, const RootOpti
 
 template <class T>
 Roots<T> roots(int64_t batch, int64_t n, const std::vector<T>& A, const RootOptions& options,
-               const std::vector<T>& fallback = {}) {
-  return roots<T>({{batch, n, A, fallback}}, options)[0];
+               const std::vector<T>& fallback = {}, RootMethod method = RootMethod::Polynomial) {
+  return roots<T>({{batch, n, A, fallback}}, options, method)[0];
 }
 
 struct Power {
@@ -88,19 +90,21 @@ double residual_of(int64_t n, const std::vector<T>& X, const std::vector<T>& A, 
 }
 
 template <class T>
-void known_spectrum(int64_t n, double condition, const Power& power, double tolerance) {
+void known_spectrum(int64_t n, double condition, const Power& power, double tolerance,
+                    RootMethod method = RootMethod::Polynomial) {
   const auto Q = orthogonal(n, 1);
   const auto eigenvalues = log_uniform(n, condition);
   std::vector<double> root_values;
   for (const double x : eigenvalues) root_values.push_back(std::pow(x, -1.0 / power.p));
   const auto A = as<double, T>(with_spectrum(Q, eigenvalues));
-  const auto root = roots<T>(1, n, A, options(power.p, power.r, power.s));
+  const auto root = roots<T>(1, n, A, options(power.p, power.r, power.s), {}, method);
   CHECK_SMALL(relative_error(root.X, with_spectrum(Q, root_values)), tolerance);
   CHECK(symmetric_to_the_bit(n, root.X.data()));
   CHECK(root.info[0] == 0);
-  CHECK(n == 1 || (root.steps[0] >= 2 && root.steps[0] <= 13));
+  const bool one_step = n == 1 || method == RootMethod::Eigh;
+  CHECK(one_step ? root.steps[0] == 1 : root.steps[0] >= 2 && root.steps[0] <= 13);
   CHECK_SMALL(static_cast<double>(root.residual[0]), 100.0 * static_cast<double>(n) * condition * rounding<T>());
-  if (power.p == std::floor(power.p) && n > 1) {
+  if (power.p == std::floor(power.p) && power.p < 100.0 && n > 1) {
     const double truth = residual_of(n, root.X, A, static_cast<int>(power.p)), noise = 1e-12;
     const double told = static_cast<double>(root.residual[0]), factor = n <= 64 ? 1.001 : 2.0;
     CHECK(told <= truth * factor + noise && told >= truth / factor - noise);
@@ -126,6 +130,66 @@ TEST(larger_than_a_block) {
   known_spectrum<double>(130, 10.0, kPowers[2], 1e-11);
 }
 
+TEST(known_spectra_by_eigh) {
+  // An integer from 17 on is taken by squaring; 1e7 as any other number.
+  for (const double p : {1.0, 2.0, 3.0, 0.7, 3.14159, 20.0, 33.0, 1e7})
+    for (const int64_t n : {1, 2, 17, 33}) {
+      known_spectrum<float>(n, 100.0, {p, 0, 0}, 3e-5, RootMethod::Eigh);
+      if (n == 17) known_spectrum<double>(n, 1e4, {p, 0, 0}, 1e-11, RootMethod::Eigh);
+    }
+  known_spectrum<float>(64, 1e3, {4, 4, 1}, 3e-5, RootMethod::Eigh);
+}
+
+#if !defined(__CUDACC__)  // where the memory of the device is the host's
+// In the place of cuSOLVER: classical Jacobi rotations, one after the other.
+void rotations(const std::vector<BasisGroup<double>>& groups, const cuda::Stream&) {
+  for (const BasisGroup<double>& group : groups) {
+    const int64_t n = group.n;
+    CHECK(group.batch == 1);
+    std::vector<double> A(group.A, group.A + n * n);
+    double* Q = group.Q;
+    for (int64_t e = 0; e < n * n; ++e) Q[e] = e % (n + 1) == 0 ? 1.0 : 0.0;
+    for (int sweep = 0; sweep < 12; ++sweep)
+      for (int64_t p = 0; p < n; ++p)
+        for (int64_t q = p + 1; q < n; ++q) {
+          const double theta = 0.5 * std::atan2(2.0 * A[p * n + q], A[p * n + p] - A[q * n + q]);
+          const double c = std::cos(theta), s = std::sin(theta);
+          const auto turn = [&](double& x, double& y) {
+            const double x0 = x, y0 = y;
+            x = c * x0 + s * y0;
+            y = c * y0 - s * x0;
+          };
+          for (int64_t k = 0; k < n; ++k) turn(A[p * n + k], A[q * n + k]);
+          for (int64_t k = 0; k < n; ++k) turn(A[k * n + p], A[k * n + q]);
+          for (int64_t k = 0; k < n; ++k) turn(Q[k * n + p], Q[k * n + q]);
+        }
+    for (int64_t i = 0; i < n; ++i) group.eigenvalues[i] = A[i * n + i];
+    const int64_t largest = std::max_element(group.eigenvalues, group.eigenvalues + n) - group.eigenvalues;
+    std::swap(group.eigenvalues[n - 1], group.eigenvalues[largest]);  // all of their order that is relied on
+    for (int64_t i = 0; i < n; ++i) std::swap(Q[i * n + n - 1], Q[i * n + largest]);
+  }
+}
+
+TEST(eigh_of_matrices_beyond_its_own_kernel) {
+  const int64_t n = 70;
+  const std::vector<double> eigenvalues = log_uniform(n, 100.0);
+  const auto A = with_spectrum(orthogonal(n, 1), eigenvalues);
+  for (const double p : {4.0, 0.7, 20.0}) {
+    std::vector<double> root_values;
+    for (const double x : eigenvalues) root_values.push_back(std::pow(x, -1.0 / p));
+    const DeviceArray<double> source(A), X(std::vector<double>(A.size(), -7.0)), residual({-7.0});
+    const DeviceArray<int32_t> steps({-7}), info({-7});
+    TestStream stream;
+    const RootGroup<double> group{
+        1, n, source.data(), nullptr, RootMethod::Eigh, X.data(), residual.data(), steps.data(), info.data()};
+    cuda::roots_by_eigh<double>({group}, cuda::plan_of(options(p, 0, 0), false), stream, rotations);
+    CHECK_SMALL(relative_error(X.values(), with_spectrum(orthogonal(n, 1), root_values)), 1e-11);
+    CHECK_SMALL(residual.values()[0], 1e-10);
+    CHECK(info.values()[0] == 0 && steps.values()[0] == 1);
+  }
+}
+#endif
+
 TEST(wide_spectra_keep_their_accuracy) {
   for (const int64_t n : {17, 40}) {
     const auto Q = orthogonal(n, 8);
@@ -150,8 +214,28 @@ TEST(damping_is_absolute_and_relative) {
   CHECK(root.X[1] == 0.0f);
 }
 
+TEST(damping_far_above_the_matrix) {
+  auto opts = options(4, 4, 1);
+  opts.damping = 1e10;
+  for (const int64_t n : {5, 129}) {
+    std::vector<double> A(static_cast<size_t>(n * n), 0.0);
+    for (int64_t i = 0; i < n; ++i) A[i * n + i] = 2e-305;
+    const auto root = roots<double>(1, n, A, opts);
+    CHECK(root.info[0] == 0);
+    CHECK_SMALL(std::abs(root.X[0] * std::pow(1e10, 0.25) - 1.0), 1e-12);
+  }
+}
+
+TEST(a_root_that_leaves_the_range_is_not_good) {
+  for (const auto method : {RootMethod::Polynomial, RootMethod::Eigh})
+    for (const float scale : {1e-30f, 1e30f}) {  // A^(-2) is 1e60 or 1e-60
+      const auto root = roots<float>(1, 3, {scale, 0, 0, 0, scale, 0, 0, 0, scale}, options(0.5, 2, 4), {}, method);
+      CHECK(root.info[0] == 1 && std::isinf(root.residual[0]));
+    }
+}
+
 // Bad matrices among good ones, in every order of turns; a good one has the bits that it has alone.
-void statuses(int64_t n) {
+void statuses(int64_t n, RootMethod method) {
   const int64_t size = n * n;
   const auto good = as<double, float>(with_spectrum(orthogonal(n, 2), log_uniform(n, 10.0)));
   std::vector<float> A;
@@ -161,9 +245,9 @@ void statuses(int64_t n) {
   A[3 * size + 7 * n] = std::numeric_limits<float>::infinity();  // and below it
   const auto fallback = normal<float>(5 * size, 3);
   const RootOptions opts = options(4, 4, 1);
-  const auto alone = roots<float>(1, n, good, opts);
+  const auto alone = roots<float>(1, n, good, opts, {}, method);
   in_every_order([&] {
-    const auto bare = roots<float>(5, n, A, opts);
+    const auto bare = roots<float>(5, n, A, opts, {}, method);
     CHECK((bare.info == std::vector<int32_t>{0, 2, 3, 3, 0}));
     CHECK(bare.steps[1] == 0 && bare.steps[2] == 0);
     CHECK(std::isnan(bare.residual[1]) && std::isnan(bare.residual[2]));
@@ -173,12 +257,15 @@ void statuses(int64_t n) {
       CHECK(bare.residual[b] == alone.residual[0] && bare.steps[b] == alone.steps[0]);
     }
   });
-  const auto kept = roots<float>(5, n, A, opts, fallback);
+  const auto kept = roots<float>(5, n, A, opts, fallback, method);
   CHECK(std::memcmp(kept.X.data() + size, fallback.data() + size, 3 * size * sizeof(float)) == 0);
   CHECK(std::memcmp(kept.X.data(), alone.X.data(), size * sizeof(float)) == 0);
 }
 
-TEST(info_and_fallback_of_each_matrix) { statuses(18); }
+TEST(info_and_fallback_of_each_matrix) {
+  statuses(18, RootMethod::Polynomial);
+  statuses(18, RootMethod::Eigh);
+}
 
 TEST(too_few_steps_are_told) {
   for (const int64_t n : {9, 20}) {
@@ -238,6 +325,27 @@ TEST(large_ones_among_bad_ones_and_small_ones) {
     CHECK(std::memcmp(large.X.data() + 2 * size, alone.X.data(), size * sizeof(float)) == 0);
     CHECK(large.residual[2] == alone.residual[0] && large.steps[2] == alone.steps[0]);
   });
+}
+
+// D is what relative damping makes of an indefinite A: its condition is none that the damping promises, and the chain
+// begins before the steps that are launched for it.
+TEST(large_ones_that_are_less_definite_than_damping_promises) {
+  const int64_t n = 129;
+  std::vector<double> eigenvalues = log_uniform(n, 3.0);
+  double squares = 0.0;
+  for (int64_t i = 0; i + 1 < n; ++i) squares += eigenvalues[i] * eigenvalues[i];
+  auto opts = options(2, 2, 1);
+  opts.relative_damping = 0.1;
+  // λ + 0.1 ‖A‖_F = 1e-5 for the last.
+  double norm = std::sqrt(squares);
+  for (int k = 0; k < 50; ++k) norm = std::sqrt(squares + std::pow(1e-5 - 0.1 * norm, 2));
+  eigenvalues[n - 1] = 1e-5 - 0.1 * norm;
+  const auto Q = orthogonal(n, 1);
+  const auto root = roots<double>(1, n, with_spectrum(Q, eigenvalues), opts);
+  std::vector<double> root_values;
+  for (const double x : eigenvalues) root_values.push_back(1.0 / std::sqrt(x + 0.1 * norm));
+  CHECK_SMALL(relative_error(root.X, with_spectrum(Q, root_values)), 1e-8);
+  CHECK(root.info[0] == 0 && root.steps[0] >= 7);
 }
 
 TEST(a_ragged_list_has_the_bits_of_single_calls) {

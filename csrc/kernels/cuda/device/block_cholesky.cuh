@@ -51,7 +51,7 @@ __device__ __forceinline__ void subtract_block(double* block, double (&sum)[2][4
 }
 
 // D = LLᵀ in place, by all threads. False, for all of them, where D is not positive definite; `failed` is shared.
-static __device__ __noinline__ bool factor_triangle(double* D, int blocks, int* failed) {
+__device__ __forceinline__ bool factor_triangle(double* D, int blocks, int* failed) {
   const int warp = static_cast<int>(threadIdx.x) / 32, warps = static_cast<int>(blockDim.x) / 32;
   if (threadIdx.x == 0) *failed = 0;
   for (int k = 0; k < blocks; ++k) {
@@ -78,7 +78,7 @@ static __device__ __noinline__ bool factor_triangle(double* D, int blocks, int* 
 }
 
 // inverse ← L⁻¹, by all threads; blocks on the diagonal are whole, with zeros above it.
-static __device__ __noinline__ void invert_triangle(const double* L, double* inverse, int blocks) {
+__device__ __forceinline__ void invert_triangle(const double* L, double* inverse, int blocks) {
   const int warp = static_cast<int>(threadIdx.x) / 32, warps = static_cast<int>(blockDim.x) / 32;
   for (int column = static_cast<int>(threadIdx.x); column < blocks * kSide; column += static_cast<int>(blockDim.x)) {
     const int i = column / kSide, c = column % kSide;

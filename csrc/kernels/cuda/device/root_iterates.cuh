@@ -22,13 +22,12 @@ struct RootShape {
   static constexpr int kTogether = kBlocks == 1 ? 16 : kBlocks <= 3 ? 5 : kBlocks == 4 ? 3 : 1;
   static constexpr int kElements = elements_of_triangle(kBlocks);
   static constexpr size_t kMatrices = 3 * kElements * sizeof(double);
-  static constexpr size_t kShared = kMatrices + (kReduceRoom + 1) * sizeof(double);
 };
 
 template <int kTiles>
 __device__ __forceinline__ WarpTiles<kTiles> lower_tiles(int blocks) {
   WarpTiles<kTiles> tiles;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int warp = unhoisted(static_cast<int>(threadIdx.x) / 32);
 #pragma unroll
   for (int q = 0; q < kTiles; ++q) {
     const int index = warp * kTiles + q;
@@ -41,7 +40,7 @@ __device__ __forceinline__ WarpTiles<kTiles> lower_tiles(int blocks) {
 template <int kTiles>
 __device__ __forceinline__ WarpTiles<kTiles> rectangle_tiles(int rows, int columns) {
   WarpTiles<kTiles> tiles;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int warp = unhoisted(static_cast<int>(threadIdx.x) / 32);
 #pragma unroll
   for (int q = 0; q < kTiles; ++q) {
     const int index = warp * kTiles + q;
@@ -76,9 +75,10 @@ struct ChebyshevArgument {
   E scale;
   __device__ __forceinline__ E of(E m, bool diagonal) const { return scale * m - (diagonal ? E(1) : E(0)); }
   __device__ __forceinline__ void operator()(Fragment<E>& fragment, int i, int k, int step) const {
-    const BlockView<E> block = M.view(i, k);
-    fill_fragment(fragment, step,
-                  [&](int row, int depth) { return of(element_of(block, row, depth), i == k && row == depth); });
+    E m[4];
+    load_lane(M.view(i, k), step, m);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) set_fragment(fragment, e, of(m[e], i == k && lane_on_diagonal(e, step)));
   }
 };
 
@@ -89,19 +89,21 @@ struct UpperTerms {
   SymmetricRows<E> T2;
   E c3, c4;
   __device__ __forceinline__ void operator()(Fragment<E>& fragment, int i, int k, int step) const {
-    const BlockView<E> first = T1.M.view(i, k), second = T2.view(i, k);
-    fill_fragment(fragment, step, [&](int row, int depth) {
-      const E t1 = T1.of(element_of(first, row, depth), i == k && row == depth);
-      return c3 * t1 + c4 * element_of(second, row, depth);
-    });
+    E m[4], t2[4];
+    load_lane(T1.M.view(i, k), step, m);
+    load_lane(T2.view(i, k), step, t2);
+#pragma unroll
+    for (int e = 0; e < 4; ++e)
+      set_fragment(fragment, e, c3 * T1.of(m[e], i == k && lane_on_diagonal(e, step)) + c4 * t2[e]);
   }
 };
 
-// The products are functions of their own, not inlined: one copy of each, and their registers end with them.
+// All is inlined, and each product stands once in the code of its loop: a call would save and restore the registers of both
+// sides through local memory.
 
 // target ← left right, which may be target; the product is symmetric, for its sides commute. By all threads, as all below.
 template <class E, int kBlocks>
-__device__ __noinline__ void multiply_symmetric(E* target, const E* left, const E* right) {
+__device__ __forceinline__ void multiply_symmetric(E* target, const E* left, const E* right) {
   constexpr int kTiles = RootShape<kBlocks>::kTiles;
   const WarpTiles<kTiles> tiles = lower_tiles<kTiles>(kBlocks);
   E sum[kTiles][2][4];
@@ -113,7 +115,7 @@ __device__ __noinline__ void multiply_symmetric(E* target, const E* left, const 
 
 // W ← T2 = 2 T1² − I, T1 = scale M − I.
 template <class E, int kBlocks>
-__device__ __noinline__ void second_chebyshev(const E* M, E* W, E scale) {
+__device__ __forceinline__ void second_chebyshev(const E* M, E* W, E scale) {
   constexpr int kTiles = RootShape<kBlocks>::kTiles;
   const WarpTiles<kTiles> tiles = lower_tiles<kTiles>(kBlocks);
   const ChebyshevArgument<E> T1{{M}, scale};
@@ -126,7 +128,7 @@ __device__ __noinline__ void second_chebyshev(const E* M, E* W, E scale) {
 
 // W, which is T2, becomes q = (c0 − c4) I + (c1 − c3) T1 + c2 T2 + T2 (2 c3 T1 + 2 c4 T2); X too in the `first` step.
 template <class E, int kBlocks>
-__device__ __noinline__ void chebyshev_series(const E* M, E* W, E* X, const RootStep& step, bool first) {
+__device__ __forceinline__ void chebyshev_series(const E* M, E* W, E* X, const RootStep& step, bool first) {
   constexpr int kTiles = RootShape<kBlocks>::kTiles;
   const WarpTiles<kTiles> tiles = lower_tiles<kTiles>(kBlocks);
   const ChebyshevArgument<E> T1{{M}, static_cast<E>(2.0 / step.high)};
@@ -159,7 +161,8 @@ struct RootIterates {
   }
 
   __device__ __forceinline__ void copy(E* target, const E* source) const {
-    for (int e = static_cast<int>(threadIdx.x); e < RootShape<kBlocks>::kElements; e += static_cast<int>(blockDim.x))
+    for (int e = unhoisted(static_cast<int>(threadIdx.x)); e < RootShape<kBlocks>::kElements;
+         e += static_cast<int>(blockDim.x))
       target[e] = source[e];
     __syncthreads();
   }
@@ -174,14 +177,14 @@ struct RootIterates {
   // X ← X q(M) and, unless it is the last step, M ← q(M)^r M.
   __device__ __forceinline__ void advance(const RootStep& step, int r, bool first, bool last) const {
     evaluate(step, first);
-    if (!first) multiply(X, X, W);
-    if (last) return;
     // A power of q in W, to be applied once or three times: r = 2: q²; 3: q; 4: (q²)²; 6: q²; 8: ((q²)²)².
     const int squarings = r == 3 ? 0 : r == 8 ? 3 : r == 4 ? 2 : 1, times = r % 3 == 0 ? 3 : 1;
+    const int end = last ? 1 : 1 + squarings + times;
 #pragma unroll 1
-    for (int k = 0; k < squarings; ++k) multiply(W, W, W);
-#pragma unroll 1
-    for (int k = 0; k < times; ++k) multiply(M, W, M);
+    for (int k = first ? 1 : 0; k < end; ++k) {
+      E* target = k == 0 ? X : k <= squarings ? W : M;
+      multiply(target, W, target);
+    }
   }
 
   // X ← Xᵏ by binary powers, the low bits first; M and W are lost.
@@ -190,35 +193,42 @@ struct RootIterates {
     copy(M, X);
     bool started = false;
 #pragma unroll 1
-    for (; k > 0; k /= 2) {
-      if (k % 2 == 1) {
-        if (started) {
-          multiply(X, X, M);
-        } else {
-          copy(X, M);
-          started = true;
-        }
+    for (bool squaring = false; k > 0;) {  // in turn X ← X M where the bit is set, and M ← M²
+      E* target = squaring ? M : X;
+      if (squaring || (k % 2 == 1 && started)) {
+        multiply(target, target, M);
+      } else if (k % 2 == 1) {
+        copy(X, M);
+        started = true;
       }
-      if (k > 1) multiply(M, M, M);
+      if (squaring || k == 1) k /= 2;
+      squaring = !squaring;
     }
   }
 };
 
 // X, times a factor, and M become elements of another type, at other places, by way of registers.
 template <class S, class E, int kBlocks>
-__device__ __noinline__ void convert(double* shared, double factor_X) {
+__device__ __forceinline__ void convert(double* shared, double factor_X) {
   constexpr int kTiles = RootShape<kBlocks>::kTiles;
-  const WarpTiles<kTiles> tiles = lower_tiles<kTiles>(kBlocks);
   const RootIterates<S, kBlocks> from(shared);
   const RootIterates<E, kBlocks> to(shared);
-  E X[kTiles][2][4], M[kTiles][2][4];
-  for_each_in_tiles(tiles, X, [&](int row, int column, E& x) {
-    x = static_cast<E>(static_cast<double>(from.X[place_of<S>(row, column)]) * factor_X);
-  });
-  for_each_in_tiles(tiles, M, [&](int row, int column, E& m) { m = static_cast<E>(from.M[place_of<S>(row, column)]); });
-  __syncthreads();
-  store_tiles(tiles, to.X, X);
-  store_tiles(tiles, to.M, M);
+  if constexpr (sizeof(S) == sizeof(E)) {
+    for (int e = unhoisted(static_cast<int>(threadIdx.x)); e < RootShape<kBlocks>::kElements;
+         e += static_cast<int>(blockDim.x))
+      to.X[e] = static_cast<E>(static_cast<double>(from.X[e]) * factor_X);
+  } else {
+    const WarpTiles<kTiles> tiles = lower_tiles<kTiles>(kBlocks);
+    E X[kTiles][2][4], M[kTiles][2][4];
+    for_each_in_tiles(tiles, X, [&](int row, int column, E& x) {
+      x = static_cast<E>(static_cast<double>(from.X[place_of<S>(row, column)]) * factor_X);
+    });
+    for_each_in_tiles(tiles, M,
+                      [&](int row, int column, E& m) { m = static_cast<E>(from.M[place_of<S>(row, column)]); });
+    __syncthreads();
+    store_tiles(tiles, to.X, X);
+    store_tiles(tiles, to.M, M);
+  }
   __syncthreads();
 }
 

@@ -35,7 +35,8 @@ __device__ __forceinline__ void for_each_below(int n, const T* A, Body&& body) {
 
 // False, for all threads of the block, where A[n, n] has an element that is not finite.
 template <class T>
-__device__ __noinline__ bool find_damping(int n, const T* A, const RootPlan& plan, double* shared, Damping& damping) {
+__device__ __forceinline__ bool find_damping(int n, const T* A, const RootPlan& plan, double* shared,
+                                             Damping& damping) {
   constexpr bool kWide = sizeof(T) == 8;
   constexpr double kLargest = kWide ? 1.7976931348623157e308 : 3.4028234663852886e38;
   constexpr int kLeast = kWide ? -1021 : -125;
@@ -47,7 +48,8 @@ __device__ __noinline__ bool find_damping(int n, const T* A, const RootPlan& pla
     if (a > largest) largest = a;
   }
   if (__syncthreads_or(!finite)) return false;
-  damping.scale = power_of_two_scale(block_max(largest, shared), kLeast);
+  largest = block_max(largest, shared);  // of A and of the damping: neither may overflow in units of the other
+  damping.scale = power_of_two_scale(largest > plan.damping ? largest : plan.damping, kLeast);
 
   double squares = 0.0;
   if (plan.relative_damping != 0.0) {
@@ -73,7 +75,7 @@ struct RootSchedule {
   int first, stop;
   double scale;
 };
-__device__ __forceinline__ RootSchedule schedule_of(const RootPlan& plan, double low, double high, bool all_wide) {
+__host__ __device__ inline RootSchedule schedule_of(const RootPlan& plan, double low, double high, bool all_wide) {
   const int end = all_wide ? plan.count : plan.count - 1;
   int first = 0;
   while (first + 2 < plan.count && plan.steps[first + 1].low <= low / high * plan.steps[first + 1].high) ++first;

@@ -12,6 +12,15 @@
 
 namespace kronla::cuda {
 
+// The same number, of which the compiler knows nothing: what is computed from it stays where it is used. Places in a block
+// are the same in every product of a loop; computed once before it, they would push its sums out of the registers.
+__device__ __forceinline__ int unhoisted(int x) {
+#if defined(__CUDACC__)
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
+
 inline constexpr int kSide = 16;  // of a block
 inline constexpr int kBlockElements = kSide * kSide;
 
@@ -66,17 +75,38 @@ __device__ __forceinline__ void set_fragment(Fragment<float>& fragment, int e, f
   split_tf32(value, fragment.high[e], fragment.low[e]);
 }
 
-// value(row, k) for the elements of this lane, 0 ≤ row < 16, k in half `step` of 0 … 15.
-template <class E, class Value>
-__device__ __forceinline__ void fill_fragment(Fragment<E>& fragment, int step, Value&& value) {
+// The elements of a fragment that this lane holds, of half `step` of the depth. With the swizzle above, a lane's places
+// differ by constants and exclusive ors with constants: one address each way.
+template <class E>
+__device__ __forceinline__ void load_lane(const BlockView<E>& block, int step, E (&x)[4]) {
+  constexpr bool kWide = sizeof(E) == 8;
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane >> 2, t = lane & 3;
+  if (block.transposed) {  // the same for the whole warp
+    const int corner = t * kSide + (g ^ (kWide ? t << 2 : (t & 2) << 2));
 #pragma unroll
-  for (int e = 0; e < 4; ++e) set_fragment(fragment, e, value(g + 8 * (e & 1), 8 * step + t + 4 * (e >> 1)));
+    for (int e = 0; e < 4; ++e) {
+      const int lower = e & 1, right = e >> 1;
+      x[e] = block.data[(corner ^ (8 * lower ^ (kWide ? 0 : 4 * right))) + 4 * kSide * right + 8 * kSide * step];
+    }
+  } else {
+    const int corner = place_in_block<E>(g, t);
+#pragma unroll
+    for (int e = 0; e < 4; ++e) x[e] = block.data[(corner ^ (4 * (e >> 1) + 8 * step)) + 8 * kSide * (e & 1)];
+  }
+}
+
+// Whether element e of such a fragment is on the diagonal of its block.
+__device__ __forceinline__ bool lane_on_diagonal(int e, int step) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane >> 2, t = lane & 3;
+  return g + 8 * (e & 1) == 8 * step + t + 4 * (e >> 1);
 }
 
 template <class E>
-__device__ __forceinline__ E element_of(const BlockView<E>& block, int row, int k) {
-  return block.data[block.transposed ? place_in_block<E>(k, row) : place_in_block<E>(row, k)];
+__device__ __forceinline__ void load_fragment(Fragment<E>& fragment, const BlockView<E>& block, int step) {
+  E x[4];
+  load_lane(block, step, x);
+#pragma unroll
+  for (int e = 0; e < 4; ++e) set_fragment(fragment, e, x[e]);
 }
 
 // sum += A Bᵀ; sum[half][e] is (g + 8 (e / 2), 8 half + 2t + e % 2) of a 16 × 16 block.
@@ -119,8 +149,8 @@ __device__ __forceinline__ void multiply_blocks(E (&sum)[2][4], const BlockView<
 #pragma unroll
   for (int step = 0; step < 2; ++step) {
     Fragment<E> left, right;
-    fill_fragment(left, step, [&](int row, int k) { return element_of(A, row, k); });
-    fill_fragment(right, step, [&](int row, int k) { return element_of(B, row, k); });
+    load_fragment(left, A, step);
+    load_fragment(right, B, step);
     multiply_fragments(sum, left, right);
   }
 }
@@ -128,7 +158,7 @@ __device__ __forceinline__ void multiply_blocks(E (&sum)[2][4], const BlockView<
 // Calls body(row, column, sum) for the elements of a block that this lane holds.
 template <class E, class Body>
 __device__ __forceinline__ void for_each_in_block(E (&sum)[2][4], Body&& body) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane >> 2, t = lane & 3;
+  const int lane = unhoisted(static_cast<int>(threadIdx.x)) % 32, g = lane >> 2, t = lane & 3;
 #pragma unroll
   for (int half = 0; half < 2; ++half)
 #pragma unroll
@@ -158,8 +188,7 @@ struct SymmetricRows {
                   : BlockView<E>{matrix + place_of_block(k, i), true};
   }
   __device__ __forceinline__ void operator()(Fragment<E>& fragment, int i, int k, int step) const {
-    const BlockView<E> block = view(i, k);
-    fill_fragment(fragment, step, [&](int row, int depth) { return element_of(block, row, depth); });
+    load_fragment(fragment, view(i, k), step);
   }
 };
 
@@ -177,6 +206,7 @@ __device__ __forceinline__ void multiply_tiles(const WarpTiles<kTiles>& tiles, i
   for (int q = 0; q < kTiles; ++q)
 #pragma unroll
     for (int e = 0; e < 8; ++e) sum[q][e / 4][e % 4] = E(0);
+#pragma unroll 1  // unrolled, the fragments of several k would push the sums out of the registers
   for (int k = 0; k < depth; ++k) {
     Fragment<E> A[2];
 #pragma unroll
