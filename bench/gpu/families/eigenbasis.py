@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import kronla
-from bench.bench_eigenbasis import step_by_qr
+from bench.bench_eigenbasis import step_by_sorted_qr
 from bench.gpu import inputs, roofline
 from bench.gpu.arrays import eigh, missing_arrays
 from bench.gpu.case import Case, Goal, Way
@@ -52,7 +52,7 @@ def case(n: int, batch: int) -> Case:
         lambda device: make(batch, n, device),
         by_kronla,
         {
-            "A@Q, qr": Goal({"torch": Way(step_by_qr, capturable=False)}, TARGET_SMALL if n <= SMALL else TARGET_LARGE),
+            "A@Q, qr": Goal({"torch": Way(step_by_sorted_qr, capturable=False)}, TARGET_SMALL if n <= SMALL else TARGET_LARGE),
             "anew": Goal({"cupy eigh": Way(by_array_eigh, capturable=False, missing=missing_arrays())}),
         },
         error,
