@@ -24,9 +24,10 @@ class InverseRoot:
         blocks = 0
         for A, method in zip(As, methods, strict=True):
             n = A.shape[-1]
-            if method != policy.ROOT_METHODS["polynomial"] and n > LARGEST_EIGH:
+            eigh = method != policy.ROOT_METHODS["polynomial"]
+            if eigh and n > LARGEST_EIGH:
                 pytest.skip(f"n = {n}: eigh beyond {LARGEST_EIGH} is cuSOLVER's")
-            blocks += math.prod(A.shape[:-2]) * (-(-n // 16)) ** 3
+            blocks += (2 if eigh else 1) * math.prod(A.shape[:-2]) * (-(-n // 16)) ** 3
         alone = [A.shape[-1] for A in As if A.numel() > 0] == [129]  # one that is worked on by tiles in global memory
         if blocks > MOST_BLOCKS and not alone:
             pytest.skip(f"too large for the emulator ({blocks} products of blocks, {MOST_BLOCKS} allowed)")
