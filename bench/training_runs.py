@@ -79,7 +79,7 @@ def train(run: Run, workload: Workload, advance: Callable[[str], None]) -> None:
     model = workload.model(run.seed)
     optimizer = WAYS[run.way](model.parameters(), run.lr)
     batches = workload.batches(run.seed)
-    every, recent = max(1, run.steps // EVALUATIONS), []
+    every, recent = max(10, run.steps // EVALUATIONS), []
     for step in range(run.steps):
         for group in optimizer.param_groups:
             group["lr"] = run.lr * rate(step, run.steps)
