@@ -124,4 +124,6 @@ def _draw_shares(panel: Any, times: dict[str, Any]) -> None:
         panel.barh(ways, widths, left=left, label=family, color=["#0072B2", "#D55E00", "#009E73", "#E69F00", "#BBB"][i])
         left = [a + b for a, b in zip(left, widths, strict=True)]
     panel.set(title="the optimizer's step", xlabel="CPU milliseconds")
-    panel.legend(fontsize=8)
+    panel.legend(
+        fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5, columnspacing=0.8, handlelength=1
+    )
