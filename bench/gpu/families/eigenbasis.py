@@ -52,7 +52,9 @@ def case(n: int, batch: int) -> Case:
         lambda device: make(batch, n, device),
         by_kronla,
         {
-            "A@Q, qr": Goal({"torch": Way(step_by_sorted_qr, capturable=False)}, TARGET_SMALL if n <= SMALL else TARGET_LARGE),
+            "A@Q, qr": Goal(
+                {"torch": Way(step_by_sorted_qr, capturable=False)}, TARGET_SMALL if n <= SMALL else TARGET_LARGE
+            ),
             "anew": Goal({"cupy eigh": Way(by_array_eigh, capturable=False, missing=missing_arrays())}),
         },
         error,
