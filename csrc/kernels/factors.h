@@ -10,6 +10,9 @@
 // beta = 0 does not read F; alpha = 0 or an empty G does not read G. Sums are taken in T whatever the type
 // of G. The lower triangle of F is read, both are written: F comes back symmetric to the bit.
 //
+// On a processor with bfloat16 products (AVX512-BF16) those of a bfloat16 G without weights take them: magnitudes below
+// 1.2e-38, of elements, products and sums, count as 0.
+//
 // Workspace, elements of T per worker: the slab of G, outer·dim·inner, if its type is not T or it has a weight
 // (twice then); else dim·256 where outer > 1 and inner > 1 (slices side by side), else none.
 #pragma once

@@ -17,22 +17,23 @@ class EShampoo(KroneckerOptimizer):
 
     For each block G (m×n) of a parameter W at step t::
 
-        L ← β_f L + (1−β_f) GGᵀ,  R ← β_f R + (1−β_f) GᵀG
-        at t = 1:  Q_L, Q_R = eigenvectors of L, R (eigh), and no more
-        every update_every steps after it, for each factor by itself:
-            while ‖offdiag(QᵀLQ)‖_F > tol · ‖L‖_F, at most max_steps times: a step of Q towards L's eigenbasis
         M ← β₁M + (1−β₁)G,  M̃ = Q_Lᵀ M Q_R
         D ← β₂D + (1−β₂)(Q_LᵀGQ_R)²
         W ← (1 − lr · weight_decay) W − lr · Q_L (M̂̃ / (√D̂ + ε)) Q_Rᵀ      (M̂̃ and D̂ are without bias)
+        L ← β_f L + (1−β_f) GGᵀ,  R ← β_f R + (1−β_f) GᵀG
+        every update_every steps, for each factor by itself:
+            while ‖offdiag(QᵀLQ)‖_F > tol · ‖L‖_F, at most max_steps times: a step of Q towards L's eigenbasis
+
+    Step 1 moves no parameter with factors: it makes the first bases (eigenvectors of L and R, by eigh).
 
     Source: Eschenhagen et al. 2025, "Purifying Shampoo" (arXiv 2506.03595): the corrected eigenvalues D, which make
     grafting needless, and the criterion of the refresh. Columns of Q keep their order and signs in a refresh, so D
     stays valid. Parameters without factors (vectors, scalars) take the same step with Q = I, which is Adam's, from
     t = 1 on.
 
-    Step 1 makes the bases of the others and does not move them, as in SOAP: seen in a basis made from the same
-    gradient, most of Q_LᵀGQ_R is rounding noise. Adam would scale it up to full steps; and D, once begun with it,
-    is so far from the next gradients that in the first steps single entries of M̂̃/√D̂ reach hundreds.
+    As in SOAP, every step uses bases that have not seen its gradient. While a factor lacks rank (batch times steps
+    below its size), most of Q_LᵀGQ_R is rounding noise in a basis made from the same gradient: D would begin with
+    it, and Adam scale it up to full steps (single entries of M̂̃/√D̂ of 10³ to 10⁵ at a batch of 4, by measurement).
 
     Args:
         params: parameters, named parameters, or groups of them with settings of their own.
@@ -100,16 +101,18 @@ class EShampoo(KroneckerOptimizer):
     ) -> None:
         super().__init__(params, given(locals()))
 
+    beside = "basis"
+
     def start_side(self, side: Side, kind: str, size: int, **like: Any) -> None:
         """A basis, at first the identity."""
         side["basis"] = start_basis(kind, size, **like)
 
     def advance(self, blocks: list[Block]) -> None:
         """One step of the formula above."""
-        update_factors_(blocks)
-        refresh_bases_([block for block in blocks if is_due(block)], _refresh)
         moving = [block for block in blocks if block.step > 1 or not block.sides]
         descend_(moving, rotated_adam_directions(moving, [b.step - 1 if b.sides else b.step for b in moving]))
+        update_factors_(blocks)
+        refresh_bases_([block for block in blocks if is_due(block)], _refresh)
 
 
 def _refresh(group: dict[str, Any]) -> Refresh:

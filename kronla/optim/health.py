@@ -81,6 +81,13 @@ def record_gradients_(states: Sequence[dict[str, Any]], good: Sequence[Tensor]) 
     torch._foreach_copy_(counts, list(new.unbind()))
 
 
+def worst_count(blocks: Sequence[Block]) -> Tensor:
+    """The most failures in a row among these blocks, all of one device and dtype."""
+    worst = torch.cat([block.state["bad_gradients"].reshape(1) for block in blocks if block.index == 0]).max()
+    healths = [side["health"] for block in blocks for side in block.sides]
+    return torch.maximum(worst, torch.stack(healths)[:, FAILURES].max()) if healths else worst
+
+
 class Alarm:
     """The most failures in a row, on their way to the host: nothing here waits for a device.
 
@@ -92,21 +99,22 @@ class Alarm:
     def __init__(self) -> None:
         self._posted: dict[torch.device, tuple[Tensor, torch.cuda.Event | None]] = {}
 
-    def post(self, blocks: Sequence[Block]) -> None:
-        """Send the worst count of these blocks, all of one device."""
-        counts = [block.state["bad_gradients"].reshape(1) for block in blocks if block.index == 0]
-        healths = [side["health"] for block in blocks for side in block.sides]
-        worst = torch.cat(counts).max()
-        if healths:
-            worst = torch.maximum(worst, torch.stack(healths)[:, FAILURES].max())
-        if worst.device.type == "cpu":
-            self._posted[worst.device] = worst, None
-        elif self._arrived(worst.device):
-            host = torch.empty((), dtype=worst.dtype, pin_memory=True)
-            event = torch.cuda.Event()
-            host.copy_(worst, non_blocking=True)
-            event.record(torch.cuda.current_stream(worst.device))
-            self._posted[worst.device] = host, event
+    def post(self, worst: Sequence[Tensor]) -> None:
+        """Send the worst of the counts of one step's calls (:func:`worst_count`), for each device."""
+        by_device: dict[torch.device, list[Tensor]] = {}
+        for count in worst:
+            by_device.setdefault(count.device, []).append(count.double())
+        self._posted = {device: sent for device, sent in self._posted.items() if device.type != "cpu"}
+        for device, counts in by_device.items():
+            most = torch.stack(counts).max()
+            if device.type == "cpu":
+                self._posted[device] = most, None
+            elif self._arrived(device):
+                host = torch.empty((), dtype=most.dtype, pin_memory=True)
+                event = torch.cuda.Event()
+                host.copy_(most, non_blocking=True)
+                event.record(torch.cuda.current_stream(device))
+                self._posted[device] = host, event
 
     def heard(self) -> float:
         """The worst count that has arrived."""

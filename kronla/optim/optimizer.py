@@ -17,6 +17,7 @@ from kronla.optim.health import (
     memory_of,
     record_gradients_,
     start_health,
+    worst_count,
 )
 from kronla.optim.settings import check_settings
 from kronla.optim.tensors import Block, Side, assemble, view_of
@@ -38,6 +39,7 @@ class KroneckerOptimizer(Optimizer):
     """
 
     takes_diagonals = False
+    beside: str  # what the state keeps beside each factor: "root" or "basis"
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self._arriving: StateDict | None = None
@@ -61,15 +63,20 @@ class KroneckerOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        worst = []
         for blocks in self._calls():
             self.advance(blocks)
-            self._alarm.post(blocks)
+            worst.append(worst_count(blocks))
+        self._alarm.post(worst)
         if self._alarm.heard() >= min(group["max_failures"] for group in self.param_groups):
             self._raise_failures()
         return loss
 
     def diagnostics(self) -> list[FactorDiagnostics]:
-        """How each factor fares, one row each; reads the counts from the device, and waits for it."""
+        """How each factor fares, one row each; reads the counts from the device, and waits for it.
+
+        A parameter without factors has no row: its bad gradients in a row are ``state[p]["bad_gradients"]``.
+        """
         return list(diagnose((name, block) for name, _, blocks in self._kept() for block in blocks))
 
     def memory(self) -> list[ParameterMemory]:
@@ -99,6 +106,7 @@ class KroneckerOptimizer(Optimizer):
         """
 
         def remember(_: Optimizer, arriving: StateDict) -> None:
+            self._check_arriving(arriving)
             self._arriving = arriving
 
         # The last hook before loading sees what will be loaded, whatever hooks of the user's did to it.
@@ -119,6 +127,28 @@ class KroneckerOptimizer(Optimizer):
             for name, p in zip(names, params, strict=True):
                 if name in arriving["state"]:
                     self.state[p] = {key: _placed(value, p) for key, value in arriving["state"][name].items()}
+
+    def _check_arriving(self, arriving: StateDict) -> None:
+        """Refuse the state of another optimizer, or of other parameters, before anything is replaced."""
+        cls = type(self).__name__
+        for saved in arriving["param_groups"]:
+            if not set(self.defaults) <= set(saved):
+                missing = ", ".join(sorted(set(self.defaults) - set(saved)))
+                raise ValueError(f"{cls} cannot load the state of another optimizer: its groups have no {missing}.")
+        names = [name for group in arriving["param_groups"] for name in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        for name, p in zip(names, params, strict=False):  # torch itself refuses another number of them
+            state = arriving["state"].get(name, {})
+            shape = tuple(state["momentum"].shape) if "momentum" in state else tuple(p.shape)
+            if shape != tuple(p.shape):
+                raise ValueError(
+                    f"{cls} cannot load the state of a parameter of shape {shape} for one of {tuple(p.shape)}."
+                )
+            factors = [key for key in state if key.startswith("factor.")]
+            if any(key.replace("factor", self.beside) not in state for key in factors):
+                raise ValueError(
+                    f"{cls} cannot load the state of another optimizer: it has no {self.beside} for each factor."
+                )
 
     def _calls(self) -> Iterator[list[Block]]:
         """All blocks with a gradient, in lists that can share native calls: one device, one dtype.
@@ -193,7 +223,8 @@ class KroneckerOptimizer(Optimizer):
                     raise RuntimeError(
                         f"The factor of mode {row.mode} in block {row.block} of {which}, has failed {most} times in a "
                         f"row, with info {row.info} (2: not positive definite, 3: not finite); its last good "
-                        "preconditioner remains. Raise relative_damping, where there is one, or max_failures."
+                        "preconditioner remains. With info 2 raise relative_damping, where there is one; with info 3 "
+                        "delete the state of the parameter, so that it begins anew; or raise max_failures."
                     )
 
 
@@ -237,7 +268,7 @@ def _check_cuts(blocks: Sequence[Block]) -> None:
     if kept != expected:
         raise ValueError(
             "max_dim, merge_dims, large and vectors cannot change once a parameter has state: "
-            f"it has {len(kept)} factors, not these {len(expected)}."
+            f"its factors have the sizes {list(kept.values())}, not {list(expected.values())}."
         )
 
 

@@ -36,7 +36,8 @@ def refresh_roots_(blocks: Iterable[Block], default: Exponent, sizes: Sizes | No
     root for the whole of a training; below that epsilon a float32 factor says nothing about its eigenvalues anyway.
 
     A root that fails (``info`` ≥ 2: a factor that is not positive definite in its precision, or not finite) keeps
-    the last good one.
+    the last good one. So does one of a factor that is still 0 (no gradient yet): it would be the damping's alone, and
+    1e6 · I for a damping of 1e-12.
     """
     for (exponent, damping, relative_damping), members in alike(blocks, lambda block: _settings(block, default)):
         sides = [side for block in members for side in block.sides]
@@ -52,19 +53,21 @@ def refresh_roots_(blocks: Iterable[Block], default: Exponent, sizes: Sizes | No
             relative_damping=relative_damping,
             fallbacks=[sides[i]["root"] for i in full],
         )
-        for i, root in zip(full, found, strict=True):
-            sides[i]["root"] = root.X
-        record_refresh_([sides[i] for i in full], [r.info for r in found], [r.residual for r in found])
+        filled = [(factors[i].diagonal() > 0).any() for i in full]
+        for i, root, has_any in zip(full, found, filled, strict=True):
+            sides[i]["root"] = torch.where(has_any, root.X, sides[i]["root"])
+        record_refresh_([sides[i] for i in full], [r.info for r in found], [r.residual for r in found], filled)
         for side, factor in zip(sides, factors, strict=True):
             if factor.ndim == 1:
-                _refresh_diagonal_(side, factor + (damping + relative_damping * factor.norm()), exponent)
+                damped = factor + (damping + relative_damping * factor.norm())
+                _refresh_diagonal_(side, damped, exponent, (factor > 0).any())
 
 
-def _refresh_diagonal_(side: Side, damped: Tensor, exponent: float) -> None:
+def _refresh_diagonal_(side: Side, damped: Tensor, exponent: float, filled: Tensor) -> None:
     """The same for a factor that is a diagonal, with the same ``info``: it is its own eigenvalues."""
     info = torch.where(damped.isfinite().all(), 2 * (damped <= 0).any().int(), 3)
-    side["root"] = torch.where(info == 0, damped.pow(exponent), side["root"])
-    record_refresh_([side], [info], [torch.zeros_like(damped[0])])
+    side["root"] = torch.where((info == 0) & filled, damped.pow(exponent), side["root"])
+    record_refresh_([side], [info], [torch.zeros_like(damped[0])], [filled])
 
 
 def apply_roots(blocks: Sequence[Block], tensors: Sequence[Tensor]) -> list[Tensor]:

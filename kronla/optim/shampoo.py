@@ -113,6 +113,8 @@ class Shampoo(KroneckerOptimizer):
     ) -> None:
         super().__init__(params, given(locals()))
 
+    beside = "root"
+
     def start_side(self, side: Side, kind: str, size: int, **like: Any) -> None:
         """A root, at first the identity."""
         side["root"] = start_root(kind, size, **like)

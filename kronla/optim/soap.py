@@ -95,6 +95,8 @@ class SOAP(KroneckerOptimizer):
     ) -> None:
         super().__init__(params, given(locals()))
 
+    beside = "basis"
+
     def start_side(self, side: Side, kind: str, size: int, **like: Any) -> None:
         """A basis, at first the identity."""
         side["basis"] = start_basis(kind, size, **like)

@@ -279,3 +279,17 @@ def test_kron_power_step_of_many_samples(device):
     L, R = factors(4, 3, device=device)
     for x, y in zip(kronla.kron_power_step(G, L, R), reference.kron_power_step(G, L, R), strict=True):
         assert_close(x, y, 64 * UNIT[torch.float32])
+
+
+def test_float16_subnormals_survive_a_thread_that_flushes_its_own():
+    """Below 6e-5 they are ordinary gradients, whatever the thread does with subnormal float32."""
+    G = torch.full((2, 2), 3e-5, dtype=torch.float16)
+    expected = G.float() @ G.float().T
+    found = torch.zeros(2, 2)
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor does not flush")
+    try:
+        kronla.update_factors_(found, None, G, beta=0.0, alpha=1.0)
+    finally:
+        torch.set_flush_denormal(False)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0.0)

@@ -198,3 +198,30 @@ def test_a_long_run_with_failures_learns(cls):
     assert all(map(math.isfinite, losses))
     assert losses[-1] < 0.2 * losses[0]
     assert max(row.refreshes for row in optimizer.diagnostics()) > 20
+
+
+@pytest.mark.parametrize("other", [{"foreach": False}, {"dtype": torch.float64}], ids=["foreach=False", "mixed"])
+def test_the_alarm_hears_every_call_of_a_step(other):
+    """Each parameter, or each dtype, in calls of its own: the last one's good counts do not hide the first one's."""
+    bad = torch.nn.Parameter(torch.zeros(4, 4))
+    good = torch.nn.Parameter(torch.zeros(4, 4, dtype=other.get("dtype", torch.float32)))
+    optimizer = SOAP([bad, good], max_failures=3, foreach=other.get("foreach"))
+    with pytest.raises(RuntimeError, match="The last 3 gradients"):
+        for _ in range(4):
+            bad.grad, good.grad = torch.full((4, 4), torch.nan), torch.ones_like(good)
+            optimizer.step()
+
+
+def test_the_state_of_another_optimizer_is_refused():
+    def trained(cls, shape=(4, 3)):
+        p = torch.nn.Parameter(torch.zeros(shape))
+        optimizer = cls([p], **({"lr": 0.1} if cls is torch.optim.AdamW else {}))
+        p.grad = torch.ones(shape)
+        optimizer.step()
+        return optimizer
+
+    for cls, other in ((SOAP, Shampoo), (Shampoo, SOAP), (SOAP, torch.optim.AdamW)):
+        with pytest.raises(ValueError, match="state of another optimizer"):
+            trained(cls).load_state_dict(trained(other).state_dict())
+    with pytest.raises(ValueError, match=r"of shape \(5, 3\) for one of \(4, 3\)"):
+        trained(SOAP).load_state_dict(trained(SOAP, (5, 3)).state_dict())

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import kronla
-from kronla.optim import Shampoo
+from kronla.optim import OptimalKronecker, Shampoo, Shampoo2
 
 SHAPES = [(6, 6), (4, 7), (5,), (6, 3, 2, 1), (), (1, 5)]
 STEPS = 7
@@ -185,3 +185,15 @@ def test_loss_falls_with_the_defaults():
         losses.append(loss.item())
     assert all(map(math.isfinite, losses))
     assert losses[-1] < 0.4 * losses[0]
+
+
+@pytest.mark.parametrize("cls", [Shampoo2, OptimalKronecker])
+def test_a_factor_that_is_still_zero_has_no_root(cls):
+    """A layer whose first gradient comes after a refresh: the damping alone would make steps of 1e12 times M."""
+    p = torch.nn.Parameter(torch.zeros(6, 4))
+    optimizer = cls([p])
+    for step in range(24):
+        p.grad = torch.zeros(6, 4) if step < 21 else torch.ones(6, 4)
+        optimizer.step()
+    assert 0 < p.abs().max() < 0.1
+    assert all(row.info == 0 and row.refreshes == 0 for row in optimizer.diagnostics())

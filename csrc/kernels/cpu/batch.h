@@ -69,7 +69,8 @@ void for_each_matrix(const Parallel& threads, const std::vector<Group>& groups, 
     const Group& group = groups[order[k]];
     bundle[k] = std::max<int64_t>(1, kBundle / std::max<int64_t>(1, cost(group)));
     first[k + 1] = first[k] + (group.batch + bundle[k] - 1) / bundle[k];
-    costs.insert(costs.end(), first[k + 1] - first[k], static_cast<double>(cost(group) * bundle[k]));
+    costs.insert(costs.end(), first[k + 1] - first[k],
+                 static_cast<double>(cost(group) * std::min(bundle[k], std::max<int64_t>(1, group.batch))));
     if (divisible(group) && divisible_end == first[k]) divisible_end = first[k + 1];
   }
   const auto run = [&](int64_t piece, Worker& worker) {

@@ -16,19 +16,20 @@ inline float from_bfloat16(uint16_t bits) {
   return value;
 }
 
-// IEEE binary16. Shifted to float's layout and multiplied by 2^112, which also rights the subnormals;
-// infinities and NaNs (an exponent of all ones) get float's exponent of all ones.
+// IEEE binary16, by normal numbers of float alone: a thread may take subnormal ones for 0. The exponent is rebiased by
+// 112; a subnormal is 2^-14 + itself minus 2^-14; infinities and NaNs get float's exponent of all ones.
 inline float from_float16(uint16_t bits) {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
   const uint32_t magnitude = static_cast<uint32_t>(bits & 0x7fffu) << 13;
+  const bool small = magnitude < 0x00800000u, special = magnitude >= 0x0f800000u;
+  const uint32_t wide = magnitude + (small ? 113u << 23 : special ? 224u << 23 : 112u << 23);
   float value;
-  std::memcpy(&value, &magnitude, sizeof value);
-  value *= 0x1p112f;
-  uint32_t wide;
-  std::memcpy(&wide, &value, sizeof wide);
-  if (magnitude >= 0x0f800000u) wide |= 0x7f800000u;
-  wide |= sign;
   std::memcpy(&value, &wide, sizeof value);
+  if (small) value -= 0x1p-14f;
+  uint32_t result;
+  std::memcpy(&result, &value, sizeof result);
+  result |= sign;
+  std::memcpy(&value, &result, sizeof value);
   return value;
 }
 

@@ -70,4 +70,17 @@ const Kernels<T>* avx2();
 template <class T>
 const Kernels<T>* portable();
 
+template <>
+const Kernels<float>* avx512<float>();
+template <>
+const Kernels<double>* avx512<double>();
+template <>
+const Kernels<float>* avx2<float>();
+template <>
+const Kernels<double>* avx2<double>();
+template <>
+const Kernels<float>* portable<float>();
+template <>
+const Kernels<double>* portable<double>();
+
 }  // namespace kronla::kernels

@@ -59,7 +59,8 @@ T* workspace() {
   struct Free {
     void operator()(void* memory) const { std::free(memory); }
   };
-  thread_local const std::unique_ptr<void, Free> memory(std::aligned_alloc(64, kernels::kWorkspace * sizeof(T)));
+  thread_local std::unique_ptr<void, Free> memory;
+  if (memory == nullptr) memory.reset(std::aligned_alloc(64, kernels::kWorkspace * sizeof(T)));
   if (memory == nullptr) throw std::bad_alloc();
   return static_cast<T*>(memory.get());
 }

@@ -39,7 +39,7 @@ template <class T>
 void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C,
           int64_t ldc);
 
-// syrk of G[n,k], bfloat16, k even: exact products, sums in float32. (Subnormal elements of G count as 0.)
+// syrk of G[n,k], bfloat16, k even: exact products, sums in float32. (Magnitudes below 1.2e-38, of elements, products and sums, count as 0.)
 // Only where has_bfloat16_products().
 bool has_bfloat16_products();
 void syrk_bfloat16(const Parallel& team, int64_t n, int64_t k, float alpha, const uint16_t* G, int64_t ldg, float beta,

@@ -2,14 +2,24 @@
 
 typedef float MoveFloats __attribute__((vector_size(kMove)));
 typedef double MoveDoubles __attribute__((vector_size(kMove)));
+typedef int32_t MoveIntegers __attribute__((vector_size(kMove)));
+typedef int64_t MoveLongs __attribute__((vector_size(kMove)));
 template <class T>
 struct MoveOf {
   using Vector = MoveFloats;
+  using Index = MoveIntegers;
 };
 template <>
 struct MoveOf<double> {
   using Vector = MoveDoubles;
+  using Index = MoveLongs;
 };
+// GCC has __builtin_shufflevector from 12 on.
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 12
+#define KRONLA_SHUFFLE(T, a, b, ...) __builtin_shuffle(a, b, typename MoveOf<T>::Index{__VA_ARGS__})
+#else
+#define KRONLA_SHUFFLE(T, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#endif
 template <class T>
 using Move = typename MoveOf<T>::Vector;
 
@@ -28,14 +38,14 @@ void transpose_square(Move<T>* x) {
 #pragma GCC unroll 8
     for (int i = 0; i < lanes / 2; ++i) {
       if constexpr (lanes == 8) {
-        y[2 * i] = __builtin_shufflevector(x[i], x[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
-        y[2 * i + 1] = __builtin_shufflevector(x[i], x[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+        y[2 * i] = KRONLA_SHUFFLE(T, x[i], x[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+        y[2 * i + 1] = KRONLA_SHUFFLE(T, x[i], x[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
       } else if constexpr (lanes == 4) {
-        y[2 * i] = __builtin_shufflevector(x[i], x[i + 2], 0, 4, 1, 5);
-        y[2 * i + 1] = __builtin_shufflevector(x[i], x[i + 2], 2, 6, 3, 7);
+        y[2 * i] = KRONLA_SHUFFLE(T, x[i], x[i + 2], 0, 4, 1, 5);
+        y[2 * i + 1] = KRONLA_SHUFFLE(T, x[i], x[i + 2], 2, 6, 3, 7);
       } else {
-        y[2 * i] = __builtin_shufflevector(x[i], x[i + 1], 0, 2);
-        y[2 * i + 1] = __builtin_shufflevector(x[i], x[i + 1], 1, 3);
+        y[2 * i] = KRONLA_SHUFFLE(T, x[i], x[i + 1], 0, 2);
+        y[2 * i + 1] = KRONLA_SHUFFLE(T, x[i], x[i + 1], 1, 3);
       }
     }
 #pragma GCC unroll 8
