@@ -91,7 +91,7 @@ class Launches {
     task.quotients = stream_.take<double>(batch * n);
     task.rank = stream_.take<int32_t>(batch * n);
     task.state = stream_.take<BasisState>(batch);
-    task.counts = stream_.take<int32_t>(settings_.steps + 2);
+    task.counts = stream_.take<int32_t>(size_t{2} + settings_.steps);
     task.entries = stream_.take<int32_t>(2 * batch);
     if (settings_.what == Purpose::Eigh) {
       task.ld_W = static_cast<int>(qr_step(n));

@@ -148,7 +148,8 @@ __global__ void __launch_bounds__(kThreads, Fp64::kBlocks) column_kernel(KRONLA_
   const LargeRootTask& task = list.tasks[task_of_tile(list, static_cast<int>(blockIdx.x))];
   const ColumnSettings& settings = list.settings;
   const auto [entry, index] = block_place(task, blocks_in_column(task.n, settings));
-  if (task.states[entry].info != kGood) return;
+  // Another block of this launch may be finding out that there is no root: all threads of this one must agree.
+  if (__syncthreads_or(task.states[entry].info != kGood)) return;
   const int k = settings.column, below = k < 0 ? 0 : tiles_along(task.n) - k - 1;
   if (index < below) factor_tile(task, entry, k, k + 1 + index, shared);
   if (index == 0 && k + 1 < tiles_along(task.n)) {
