@@ -57,9 +57,9 @@ def inverse_root(
         relative_damping: ≥ 0, in units of ‖A‖_F.
         method: "auto" (:mod:`kronla.ops.policy`), "eigh" (any p), or "polynomial" (p = r/s with r in 2, 3, 4, 6, 8;
             e.g. 4/3, and 1 as 2/2).
-        rtol: residual above which info is 1; None means 0.1. Where it is given, it is also the accuracy that is wanted:
-            a decomposition of a float32 A on a CPU is then tried in float32, in half the time, and taken if its
-            residual is at most rtol; None means float64.
+        rtol: residual above which info is 1; None means 0.1. Where it is given, it is for "auto" also the accuracy that
+            is wanted: a float32 A on a CPU is then decomposed in float32 first, in two thirds of the time, and in
+            float64 only where the residual is above rtol. With None, and for "eigh", always in float64.
         max_steps: of the polynomials, ≥ 1; None means as many as the spectrum asks for.
         fallback: ``[..., n, n]``, returned for a matrix with info 2 or 3; None means NaN.
 
@@ -79,11 +79,11 @@ def inverse_root(
         RuntimeError: "eigh" of more than 64 rows on CUDA where cuSOLVER is not found (see :func:`kronla.eigh`).
 
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
-    no synchronisation; not differentiable. ("eigh" of more than 64 rows on CUDA: as :func:`kronla.eigh`.) Accuracy: at
-    most max(2 × that of a root through float32 eigh, 3e-6) relative in the Frobenius norm
-    (``tests/ops/test_inverse_root.py``), unless an rtol asks for less. Cost: eigh in float64 and half a product; or, by
-    polynomials, 5 to 7 half products per step, 6 steps at a condition of 1e6. Workspace per thread: 4 n² doubles (eigh)
-    or 9 n² (polynomial).
+    no synchronisation; not differentiable. ("eigh" of more than 64 rows on CUDA: as :func:`kronla.eigh`.) Accuracy:
+    at most max(2 × that of a root through float32 eigh, 3e-6) relative in the Frobenius norm
+    (``tests/ops/test_inverse_root.py``), unless "auto" has an rtol that asks for less. Cost: eigh in float64 and half
+    a product; or, by polynomials, 5 to 7 half products per step, 6 steps at a condition of 1e6. Workspace per thread:
+    4 n² doubles (eigh) or 9 n² (polynomial).
 
     Equivalent to::
 

@@ -1,17 +1,17 @@
 """The only place that chooses a method.
 
 A choice depends on one matrix's size, dtype and device and on the arguments: never on the batch or the number of
-threads, or the bits would.
+threads, or the bits would. ``python -m bench.crossovers`` measures the CPU's choices again.
 
 =============  ======  ==============================================  =============================================
 operation      device  "auto" means                                    because
 =============  ======  ==============================================  =============================================
-inverse_root   cpu     "polynomial" for float32, n ≤ 64, a p that has  twice as fast as eigh at n = 16 and 32, 1.3 times
-                       coefficients and a relative damping that        at 64, and slower from 128 on; the damping says
-                       guarantees a condition below 1e6                that the products converge
+inverse_root   cpu     "polynomial" for float32, n ≤ 64, a p that has  2.6 times as fast as eigh at n = 16, 1.4 times at
+                       coefficients and a relative damping that        64, equal at 128, slower beyond; the damping
+                       guarantees a condition below 1e6                says that the products converge
                        else "eigh", in float64; for float32 with an    good at every condition and for every p; float32
-                       rtol given and integer p in float32 where the   takes half the time, and an rtol says that its
-                       residual that it reaches is at most rtol        accuracy may be enough
+                       rtol given and integer p in float32 where the   takes two thirds of the time, and an rtol says
+                       residual that it reaches is at most rtol        that its accuracy may be enough
 inverse_root   cuda    "polynomial" for the p that have coefficients,  products run at full speed there; chosen by
                        else "eigh"                                     reasoning, not yet measured
 eigenbasis     both    per matrix and step: QR where the ratio is      cold bases need QR steps, warm ones converge
@@ -57,8 +57,8 @@ def root_method(method: str, p: float, relative_damping: float, rtol: float | No
     if method == "auto":
         small = A.dtype == torch.float32 and A.shape[-1] <= LARGEST_POLYNOMIAL and relative_damping >= SMALLEST_DAMPING
         method = "polynomial" if has_polynomials and (A.device.type == "cuda" or small) else "eigh"
-    if method == "eigh" and A.device.type == "cpu" and A.dtype == torch.float32 and rtol is not None:
-        method = "eigh to tolerance"
+        if method == "eigh" and A.device.type == "cpu" and A.dtype == torch.float32 and rtol is not None:
+            method = "eigh to tolerance"
     return ROOT_METHODS[method]
 
 

@@ -364,7 +364,8 @@ def test_rtol_is_the_accuracy_that_is_wanted(p):
 
 
 def test_rtol_changes_nothing_where_the_choice_is_another(dtype):
-    """float64, and a p that is no integer, are decomposed in float64 with any rtol."""
+    """float64, a p that is no integer, and "eigh" by name are decomposed in float64 with any rtol."""
     A = torch.eye(70, dtype=dtype) + 0.1
+    assert torch.equal(*(kronla.inverse_root(A, 2, method="eigh", rtol=rtol).X for rtol in (0.1, None)))
     for p in (2.5,) if dtype == torch.float32 else (2, 2.5):
         assert torch.equal(kronla.inverse_root(A, p, rtol=0.1).X, kronla.inverse_root(A, p).X)

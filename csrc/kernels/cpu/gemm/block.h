@@ -62,7 +62,7 @@ struct Kernels {
   void (*block_rows)(const BlockRows<T>& rows);
 };
 
-// nullptr where the kernels were not built for this processor's family.
+// Of each instruction set; the first two exist only for x86-64.
 template <class T>
 const Kernels<T>* avx512();
 template <class T>
@@ -70,6 +70,7 @@ const Kernels<T>* avx2();
 template <class T>
 const Kernels<T>* portable();
 
+#if defined(__x86_64__)
 template <>
 const Kernels<float>* avx512<float>();
 template <>
@@ -78,6 +79,7 @@ template <>
 const Kernels<float>* avx2<float>();
 template <>
 const Kernels<double>* avx2<double>();
+#endif
 template <>
 const Kernels<float>* portable<float>();
 template <>

@@ -70,16 +70,4 @@ const Kernels<double>* avx2<double>() {
 #else
 #pragma GCC pop_options
 #endif
-#else
-
-namespace kronla::kernels {
-template <>
-const Kernels<float>* avx2<float>() {
-  return nullptr;
-}
-template <>
-const Kernels<double>* avx2<double>() {
-  return nullptr;
-}
-}  // namespace kronla::kernels
 #endif

@@ -68,16 +68,4 @@ const Kernels<double>* avx512<double>() {
 #else
 #pragma GCC pop_options
 #endif
-#else
-
-namespace kronla::kernels {
-template <>
-const Kernels<float>* avx512<float>() {
-  return nullptr;
-}
-template <>
-const Kernels<double>* avx512<double>() {
-  return nullptr;
-}
-}  // namespace kronla::kernels
 #endif

@@ -48,9 +48,11 @@ Set set() {
 
 template <class T>
 const Kernels<T>& kernels_of() {
-  return *(set() == Set::Avx512 ? kernels::avx512<T>()
-           : set() == Set::Avx2 ? kernels::avx2<T>()
-                                : kernels::portable<T>());
+#if defined(__x86_64__)
+  if (set() == Set::Avx512) return *kernels::avx512<T>();
+  if (set() == Set::Avx2) return *kernels::avx2<T>();
+#endif
+  return *kernels::portable<T>();
 }
 
 // This thread's workspace.
