@@ -28,6 +28,8 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="of the matrices")
     parser.add_argument("--rounds", type=int, default=9, help="of the two methods, interleaved")
     args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error(f"--rounds is {args.rounds}; it must be at least 1.")
     table = Table(title="time of the method that policy.py takes / of the other (above 1: the other is faster)")
     for heading in ("choice", "n", "taken", "other", "ratio", ""):
         table.add_column(heading, justify="right" if heading in ("n", "ratio") else "left")
