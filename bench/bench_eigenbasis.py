@@ -198,12 +198,13 @@ def eigh_by_torch(As: list[Tensor]) -> list[Tensor]:
 
 
 def eigh_case(workload: str) -> cases.Case:
+    family = "eigh, one matrix" if workload in shapes.SINGLE else "eigh"
     return cases.Case(
-        "eigh",
+        family,
         workload,
         lambda: (shapes.factors(workload),),
         eigh_by_kronla,
-        {"eigh": {"eigh": eigh_by_torch}},
+        {family: {"eigh": eigh_by_torch}},
         judge_bases,
         lambda inputs, results: cases.Work(cases.cubes(inputs[0]) * (cases.EIGH + CRITERION)),
     )
@@ -259,6 +260,7 @@ MAKERS = [
     orthonormalize_case,
 ]
 CASES = [make(workload) for make in MAKERS for workload in shapes.WORKLOADS]
+CASES += [eigh_case(workload) for workload in shapes.SINGLE]
 
 
 @pytest.mark.parametrize(("case", "side"), cases.sides(CASES), ids=str)

@@ -125,22 +125,28 @@ def rtol_case(workload: str, p: int) -> cases.Case:
 
 def case(workload: str, p: int) -> cases.Case:
     """In kronla's default accuracy, which is nearer to that of float64 eigh."""
+    family = "inverse_root"
+    groups = {
+        "inverse_root / eigh": {"eigh": partial(by_eigh, p=p)},
+        "inverse_root / float64 eigh": {"float64 eigh": partial(by_float64_eigh, p=p)},
+        "inverse_root / Newton": {"coupled Newton": partial(by_newton, p=p)},
+    }
+    if workload in shapes.SINGLE:
+        family = "inverse_root, one matrix,"
+        groups = {"inverse_root, one matrix": groups["inverse_root / eigh"]}
     return cases.Case(
-        f"inverse_root p={p}",
+        f"{family} p={p}",
         workload,
         lambda: (shapes.factors(workload),),
         partial(by_kronla, p=p),
-        {
-            "inverse_root / eigh": {"eigh": partial(by_eigh, p=p)},
-            "inverse_root / float64 eigh": {"float64 eigh": partial(by_float64_eigh, p=p)},
-            "inverse_root / Newton": {"coupled Newton": partial(by_newton, p=p)},
-        },
+        groups,
         partial(judge, p=p),
         lambda inputs, results: cases.Work(flops(inputs[0], p)),
     )
 
 
 CASES = [make(workload, p) for make in (case, rtol_case) for p in ROOTS for workload in shapes.WORKLOADS]
+CASES += [case(workload, p) for p in ROOTS for workload in shapes.SINGLE]
 
 
 @pytest.mark.parametrize(("case", "side"), cases.sides(CASES), ids=str)

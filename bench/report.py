@@ -67,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def choose(args: argparse.Namespace) -> list[Case]:
     everything = [case for module in MODULES for case in module.CASES]
-    skipped = set(shapes.WORKLOADS) - set(shapes.QUICK_WORKLOADS) if args.quick else set()
+    skipped = {*shapes.WORKLOADS, *shapes.SINGLE} - set(shapes.QUICK_WORKLOADS) if args.quick else set()
     return [
         case
         for case in everything

@@ -36,6 +36,8 @@ RAGGED = {
 }
 
 WORKLOADS = [f"uniform-{n}" for n in UNIFORM] + list(RAGGED)
+# One matrix alone: all that a library can do there is to share its parts over the threads.
+SINGLE = [f"single-{n}" for n in (512, 1024)]
 QUICK_WORKLOADS = ["uniform-32", "uniform-128", "uniform-512", "charlm"]
 
 
@@ -48,9 +50,12 @@ def gradient_shapes(workload: str) -> list[tuple[int, ...]]:
 
 
 def factor_shapes(workload: str) -> list[tuple[int, ...]]:
-    """The shapes of the factors: one batch for ``uniform-n``, else those of L and R for each gradient."""
+    """The shapes of the factors: one batch for ``uniform-n``, one matrix for ``single-n``, else L and R by gradient."""
     if workload in RAGGED:
         return [(size, size) for shape in RAGGED[workload] for size in shape]
+    if workload in SINGLE:
+        n = int(workload.removeprefix("single-"))
+        return [(n, n)]
     return gradient_shapes(workload)
 
 

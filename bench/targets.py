@@ -25,6 +25,7 @@ GROUPS = [
     Group("inverse_root rtol=0.1 / eigh", "the same, `rtol=0.1`: float32 inside", "the same", 2.0, 1.1),
     Group("inverse_root / float64 eigh", "`foreach_inverse_root`, p=4 and 2", "the same from a float64 `eigh`"),
     Group("inverse_root / Newton", "the same", "coupled Newton, batched by size", 4.0, 2.0),
+    Group("inverse_root, one matrix", "the same, one matrix, n=512 and 1024", "a float32 `eigh` of all threads"),
     Group(
         "eigenbasis step",
         "`foreach_update_eigenbasis`, one step",
@@ -46,6 +47,7 @@ GROUPS = [
     Group("eigenbasis to 0.01 / criterion", "all of these", "`eigh` only where the old basis is above 0.01"),
     Group("off_diagonal_ratio", "`off_diagonal_ratio`", "`Q.mT@A@Q`, diagonal zeroed, norms", 1.3, 1.0),
     Group("eigh", "`foreach_eigh`", "`torch.linalg.eigh`", 1.3, 0.9),
+    Group("eigh, one matrix", "the same, one matrix, n=512 and 1024", "`eigh` of all threads"),
     Group("orthonormalize", "`orthonormalize`", "`torch.linalg.qr`", 4.0, 1.4),
     Group("rearranged_matvec", "`rearranged_matvec`", "best of `matmul` and `einsum` on views"),
     Group("nearest_kronecker", "`nearest_kronecker`, 5 steps", "rearranged once, matrix–vector products", 3.0, 1.5),
