@@ -29,6 +29,11 @@ struct Simd16 {
   static Vector broadcast(T x) { return x - Vector{}; }
   static Vector multiply(Vector a, Vector b) { return a * b; }
   static Vector fused(Vector a, Vector b, Vector c) { return a * b + c; }
+  static T sum(Vector v) {
+    T total = v[0];
+    for (int i = 1; i < lanes; ++i) total += v[i];
+    return total;
+  }
 };
 typedef float Floats __attribute__((vector_size(16)));
 typedef double Doubles __attribute__((vector_size(16)));
