@@ -18,6 +18,8 @@ constexpr int64_t kReflectors = 32;  // of a block that is applied at once
 template <class T>
 constexpr int64_t kFused = sizeof(T) == 4 ? 768 : 512;
 
+constexpr int64_t kOneByOne = 64;  // n up to which reflectors are applied one by one
+
 constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
 // Elements between two rows of the copy: aligned, and no power of two, or rows would crowd the same sets of a cache.
@@ -70,6 +72,10 @@ void reduce_to_tridiagonal(int64_t n, T* A, T* tau, double* d, double* e, Worker
 template <class T>
 void back_transform(int64_t n, const T* A, const T* tau, T* Z, Worker& worker) {
   const Worker::Scope scope(worker);
+  if (n <= kOneByOne) {
+    T* X = worker.take<T>(4 * n * kernels::kLanes + round_up(n, kernels::kLanes));
+    return kernels::chosen<T>().reflect_rows(n, n, A, tau, Z, X);
+  }
   T* V = worker.take<T>(kReflectors * n);
   T* Y = worker.take<T>(kReflectors * n);
   T* W = worker.take<T>(kReflectors * n);

@@ -80,6 +80,8 @@ struct Kernels {
   void (*mirror_squares)(int64_t n, T* S, int64_t lds);            // of such an S, whose lower triangle has changed
   void (*tridiagonal_panel)(int64_t n, const Reduction<T>& p);     // its last kPanel rows, of n; then S −= [vᵀ wᵀ] [w v]
   void (*tridiagonal)(int64_t n, const Reduction<T>& p);           // all n rows
+  // Z[m,n] ← its rows as H_{n−1} … H_2 reflects them, by one reflector of A[n,n] after the other. X: 4 n kLanes elements.
+  void (*reflect_rows)(int64_t m, int64_t n, const T* A, const T* tau, T* Z, T* X);
 };
 
 // Of each instruction set; the first two exist only for x86-64.

@@ -33,6 +33,7 @@ struct Simd<float> {
   static Vector broadcast(float x) { return _mm256_set1_ps(x); }
   static Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+  static void keep(Vector& v) { __asm__("" : "+x"(v)); }
   static float sum(Vector v) {
     const __m128 four = _mm256_castps256_ps128(v) + _mm256_extractf128_ps(v, 1);
     const __m128 two = four + _mm_movehl_ps(four, four);
@@ -53,6 +54,7 @@ struct Simd<double> {
   static Vector broadcast(double x) { return _mm256_set1_pd(x); }
   static Vector multiply(Vector a, Vector b) { return _mm256_mul_pd(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm256_fmadd_pd(a, b, c); }
+  static void keep(Vector& v) { __asm__("" : "+x"(v)); }
   static double sum(Vector v) {
     const __m128d two = _mm256_castpd256_pd128(v) + _mm256_extractf128_pd(v, 1);
     return two[0] + two[1];

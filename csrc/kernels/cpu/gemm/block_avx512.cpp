@@ -32,6 +32,7 @@ struct Simd<float> {
   static Vector broadcast(float x) { return _mm512_set1_ps(x); }
   static Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+  static void keep(Vector& v) { __asm__("" : "+v"(v)); }
   static float sum(Vector v) { return _mm512_reduce_add_ps(v); }
   static Vector fused_pairs(Vector a, Vector b, Vector c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
 };
@@ -47,6 +48,7 @@ struct Simd<double> {
   static Vector broadcast(double x) { return _mm512_set1_pd(x); }
   static Vector multiply(Vector a, Vector b) { return _mm512_mul_pd(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm512_fmadd_pd(a, b, c); }
+  static void keep(Vector& v) { __asm__("" : "+v"(v)); }
   static double sum(Vector v) { return _mm512_reduce_add_pd(v); }
 };
 

@@ -1,6 +1,6 @@
 // The kernels of gemm/block.h, written once for all instruction sets. A source file defines, in its anonymous namespace,
 //
-//   Simd<T>   a vector: lanes, load, store, broadcast, multiply, fused (a b + c), + and sum (of its elements); load_part and store_part of its first
+//   Simd<T>   a vector: lanes, load, store, broadcast, multiply, fused (a b + c), + and sum (of its elements); keep, which makes the compiler load it once; load_part and store_part of its first
 //             `count` elements, the others 0 and left alone
 //   kRows, kVectors   the tile of C that the registers hold: kRows rows of kVectors vectors
 //   kMove     bytes of a vector in which matrices are moved
@@ -18,4 +18,4 @@ template <class T, bool Pairs = false>
 constexpr Kernels<T> kKernels = {
     block<T, false>, Pairs ? block<T, Pairs> : nullptr, mirror<T>, transposed<T>, solve<T>, largest<T>, squares<T>,
     block_rows<T>,
-    spread_lower<T>, mirror_squares<T>, tridiagonal_panel<T>, tridiagonal<T>};
+    spread_lower<T>, mirror_squares<T>, tridiagonal_panel<T>, tridiagonal<T>, reflect_rows<T>};

@@ -29,6 +29,7 @@ struct Simd16 {
   static Vector broadcast(T x) { return x - Vector{}; }
   static Vector multiply(Vector a, Vector b) { return a * b; }
   static Vector fused(Vector a, Vector b, Vector c) { return a * b + c; }
+  static void keep(Vector&) {}
   static T sum(Vector v) {
     T total = v[0];
     for (int i = 1; i < lanes; ++i) total += v[i];
