@@ -30,6 +30,7 @@ struct Simd<float> {
   }
   static Vector load_part(const float* x, __m256i part) { return _mm256_maskload_ps(x, part); }
   static void store_part(float* x, __m256i part, Vector v) { _mm256_maskstore_ps(x, part, v); }
+  static Vector first(__m256i part, Vector v) { return _mm256_and_ps(_mm256_castsi256_ps(part), v); }
   static Vector broadcast(float x) { return _mm256_set1_ps(x); }
   static Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
@@ -51,6 +52,7 @@ struct Simd<double> {
   }
   static Vector load_part(const double* x, __m256i part) { return _mm256_maskload_pd(x, part); }
   static void store_part(double* x, __m256i part, Vector v) { _mm256_maskstore_pd(x, part, v); }
+  static Vector first(__m256i part, Vector v) { return _mm256_and_pd(_mm256_castsi256_pd(part), v); }
   static Vector broadcast(double x) { return _mm256_set1_pd(x); }
   static Vector multiply(Vector a, Vector b) { return _mm256_mul_pd(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm256_fmadd_pd(a, b, c); }

@@ -29,6 +29,7 @@ struct Simd<float> {
   static __mmask16 part(int64_t count) { return static_cast<__mmask16>((1u << count) - 1u); }
   static Vector load_part(const float* x, __mmask16 part) { return _mm512_maskz_loadu_ps(part, x); }
   static void store_part(float* x, __mmask16 part, Vector v) { _mm512_mask_storeu_ps(x, part, v); }
+  static Vector first(__mmask16 part, Vector v) { return _mm512_maskz_mov_ps(part, v); }
   static Vector broadcast(float x) { return _mm512_set1_ps(x); }
   static Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
@@ -45,6 +46,7 @@ struct Simd<double> {
   static __mmask8 part(int64_t count) { return static_cast<__mmask8>((1u << count) - 1u); }
   static Vector load_part(const double* x, __mmask8 part) { return _mm512_maskz_loadu_pd(part, x); }
   static void store_part(double* x, __mmask8 part, Vector v) { _mm512_mask_storeu_pd(x, part, v); }
+  static Vector first(__mmask8 part, Vector v) { return _mm512_maskz_mov_pd(part, v); }
   static Vector broadcast(double x) { return _mm512_set1_pd(x); }
   static Vector multiply(Vector a, Vector b) { return _mm512_mul_pd(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm512_fmadd_pd(a, b, c); }

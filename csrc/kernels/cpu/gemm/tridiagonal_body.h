@@ -85,8 +85,8 @@ void square(int64_t rows, T* S, int64_t lds, const T* v, const T* w, const T* x,
   typename V::Vector vc[Width], wc[Width], total[2][Width];
 #pragma GCC unroll 2
   for (int k = 0; k < Width; ++k) {
-    if (Update) vc[k] = V::load(v + k * V::lanes);
-    if (Update) wc[k] = V::load(w + k * V::lanes);
+    if (Update) vc[k] = -V::load(v + k * V::lanes);
+    if (Update) wc[k] = -V::load(w + k * V::lanes);
     total[0][k] = total[1][k] = V::broadcast(T(0));
   }
   for (int64_t row = 0; row < rows; row += 2) {
@@ -99,7 +99,7 @@ void square(int64_t rows, T* S, int64_t lds, const T* v, const T* w, const T* x,
         T* s = S + r * lds + k * V::lanes;
         typename V::Vector a = V::load(s);
         if (Update) {
-          a = V::fused(V::broadcast(-w[r]), vc[k], V::fused(V::broadcast(-v[r]), wc[k], a));
+          a = V::fused(V::broadcast(w[r]), vc[k], V::fused(V::broadcast(v[r]), wc[k], a));
           V::store(s, a);
         }
         total[half][k] = V::fused(a, xr, total[half][k]);
@@ -121,8 +121,12 @@ void symmetric_step(int64_t m, T* S, int64_t lds, const T* v, const T* w, const 
     const int64_t rows = smaller(side, m - c);
     for (int64_t r = c; c > 0 && r < c + rows; r += R)
       strip<T, R, Update>(r, c, S + r * lds, lds, v, w, x, product, sums);
-    (rows > Simd<T>::lanes ? square<T, 2, Update> : square<T, 1, Update>)(rows, S + c * lds + c, lds, v + c, w + c,
-                                                                         x + c, product + c);
+    T* diagonal = S + c * lds + c;
+    if (rows > Simd<T>::lanes) {
+      square<T, 2, Update>(rows, diagonal, lds, v + c, w + c, x + c, product + c);
+    } else {
+      square<T, 1, Update>(rows, diagonal, lds, v + c, w + c, x + c, product + c);
+    }
   }
 }
 
@@ -167,7 +171,7 @@ Reflector<T> scaled_reflector(int64_t count, T* x, T alpha) {
   return {T((beta - first) / beta), T(1.0 / (first - beta)), beta / unit};
 }
 
-// tail ← row[0..q−1) − a v − b w, where v[q] = b and w[q] = a; 0 up to a whole vector. Returns Σ tail².
+// tail ← row[0..q−1) − a v − b w, where v[q] = b and w[q] = a; 0 up to the end of the square of q − 1. Returns Σ tail².
 template <class T>
 T next_row(int64_t q, const T* row, const T* v, const T* w, T* tail) {
   using V = Simd<T>;
@@ -181,8 +185,9 @@ T next_row(int64_t q, const T* row, const T* v, const T* w, T* tail) {
   }
   const auto part = V::part(q - 1 - c);
   const typename V::Vector x =
-      V::fused(wq, V::load_part(v + c, part), V::fused(vq, V::load_part(w + c, part), V::load_part(row + c, part)));
+      V::first(part, V::fused(wq, V::load(v + c), V::fused(vq, V::load(w + c), V::load(row + c))));
   V::store(tail + c, x);
+  for (int64_t k = c + V::lanes; k < round_up(q, kSquare<T>); k += V::lanes) V::store(tail + k, V::broadcast(T(0)));
   return V::sum(V::fused(x, x, sum));
 }
 
@@ -204,28 +209,31 @@ void make_vector(int64_t q, T scale, const T* tail, T* v, T* stored) {
   for (c += V::lanes; c % kSquare<T> != 0; c += V::lanes) V::store(v + c, V::broadcast(T(0)));
 }
 
-// w ← tau y − ½ tau² (yᵀv) v with y = product + sums, q elements; 0 up to a whole square.
+// w ← tau y − ½ tau² (yᵀv) v with y = scale (product + sums) + row, q elements; 0 up to a whole square.
 template <class T>
-void make_update(int64_t q, T tau, const T* v, const T* product, const T* sums, T* w) {
+void make_update(int64_t q, T tau, T scale, const T* v, const T* product, const T* sums, const T* row, T* w) {
   using V = Simd<T>;
-  const typename V::Vector factor = V::broadcast(tau);
-  typename V::Vector sum[2] = {V::broadcast(T(0)), V::broadcast(T(0))};
-  const auto part = V::part(smaller(V::lanes, q - (q - 1) / V::lanes * V::lanes));
+  const typename V::Vector one = V::broadcast(tau), other = V::broadcast(tau * scale);
+  typename V::Vector sum = V::broadcast(T(0));
   int64_t c = 0;
-  for (; c < (q - 1) / V::lanes * V::lanes; c += V::lanes) {
-    const typename V::Vector y = V::multiply(factor, V::load(product + c) + V::load(sums + c));
+  for (; c + V::lanes < q; c += V::lanes) {
+    const typename V::Vector y =
+        V::fused(other, V::load(product + c) + V::load(sums + c), V::multiply(one, V::load(row + c)));
     V::store(w + c, y);
-    sum[0] = V::fused(y, V::load(v + c), sum[0]);
+    sum = V::fused(y, V::load(v + c), sum);
   }
-  const typename V::Vector y = V::multiply(factor, V::load_part(product + c, part) + V::load_part(sums + c, part));
-  V::store(w + c, y);
-  sum[1] = V::fused(y, V::load(v + c), sum[1]);
-  const typename V::Vector shift = V::broadcast(T(-0.5) * tau * V::sum(sum[0] + sum[1]));
-  for (int64_t k = 0; k <= c; k += V::lanes) V::store(w + k, V::fused(shift, V::load(v + k), V::load(w + k)));
+  const auto part = V::part(q - c);
+  const typename V::Vector y = V::first(
+      part, V::fused(other, V::load(product + c) + V::load(sums + c), V::multiply(one, V::load(row + c))));
+  const typename V::Vector end = V::load(v + c);
+  const typename V::Vector shift = V::broadcast(T(-0.5) * tau * V::sum(V::fused(y, end, sum)));
+  V::store(w + c, V::fused(shift, end, y));
+  for (int64_t k = 0; k < c; k += V::lanes) V::store(w + k, V::fused(shift, V::load(v + k), V::load(w + k)));
   for (c += V::lanes; c % kSquare<T> != 0; c += V::lanes) V::store(w + c, V::broadcast(T(0)));
 }
 
-// From row n − 1 of S[n,n] to the end: the update of a step waits for the pass over S that the next one makes.
+// From row n − 1 of S[n,n] to the end: the update of a step waits for the pass over S that the next one makes. That pass
+// multiplies with the tail, S v = scale S (tail, 0) + S[q − 1], and need not wait for a square root and a division.
 template <class T>
 void tridiagonal(int64_t n, const Reduction<T>& p) {
   T *v = vector_of(p, 0), *next = vector_of(p, 1), *w = vector_of(p, 2), *tail = vector_of(p, 3);
@@ -242,8 +250,8 @@ void tridiagonal(int64_t n, const Reduction<T>& p) {
     p.tau[q] = H.tau;
     make_vector(q, H.scale, tail, next, p.A + q * p.lda);
     if (q == 1) break;
-    symmetric_step<T, true>(q, p.S, p.lds, v, w, next, product, sums);
-    make_update(q, H.tau, next, product, sums, w);
+    symmetric_step<T, true>(q, p.S, p.lds, v, w, tail, product, sums);
+    make_update(q, H.tau, H.scale, next, product, sums, row - p.lds, w);
     T* old = v;
     v = next;
     next = old;
@@ -326,7 +334,7 @@ void tridiagonal_panel(int64_t n, const Reduction<T>& p) {
     minus_dots(q, j, V, p.lds, v, right);
     add_rows(q, j, left, V, p.lds, product);
     add_rows(q, j, right, W, p.lds, product);
-    make_update(q, H.tau, v, product, sums, w);
+    make_update(q, H.tau, T(1), v, product, sums, zero, w);
     __builtin_memcpy(again + j * p.lds, v, whole * sizeof(T));
   }
 }
