@@ -53,7 +53,7 @@ inline constexpr int64_t kPanel = 32;  // rows of a matrix that become tridiagon
 
 // A symmetric matrix on its way to tridiagonal form; its last rows come first. S is a copy of its lower triangle, aligned
 // to the widest vector, as tridiagonal_body.h says. The reflector of row q, which acts on the elements before q and whose
-// last is 1, goes to A[q], and tau[q], d[q], e[q − 1] belong to it. vectors: 6 rows of lds; panel: 3 kPanel rows.
+// last element is 1, goes to A[q], and tau[q], d[q], e[q − 1] belong to it. Workspace: vectors, 6 rows of lds; panel, 3 kPanel.
 template <class T>
 struct Reduction {
   T* S;
@@ -78,10 +78,11 @@ struct Kernels {
   void (*block_rows)(const BlockRows<T>& rows);
   void (*spread_lower)(int64_t n, const T* A, T* S, int64_t lds);  // into the S of a Reduction
   void (*mirror_squares)(int64_t n, T* S, int64_t lds);            // of such an S, whose lower triangle has changed
-  void (*tridiagonal_panel)(int64_t n, const Reduction<T>& p);     // its last kPanel rows, of n; then S −= [vᵀ wᵀ] [w v]
+  void (*tridiagonal_panel)(int64_t n, const Reduction<T>& p);     // its last kPanel rows, of n > kPanel
   void (*tridiagonal)(int64_t n, const Reduction<T>& p);           // all n rows
-  // Z[m,n] ← its rows as H_{n−1} … H_2 reflects them, by one reflector of A[n,n] after the other. X: 4 n kLanes elements.
-  void (*reflect_rows)(int64_t m, int64_t n, const T* A, const T* tau, T* Z, T* X);
+  // Z[m,n] ← its rows as H_{n−1} … H_2 reflect them, of A[n,n] and tau. room: 4 n kLanes elements and n, rounded up to
+  // kLanes.
+  void (*reflect_rows)(int64_t m, int64_t n, const T* A, const T* tau, T* Z, T* room);
 };
 
 // Of each instruction set; the first two exist only for x86-64.

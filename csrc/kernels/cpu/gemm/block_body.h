@@ -15,7 +15,16 @@
 #include "kernels/cpu/gemm/tridiagonal_body.h"
 
 template <class T, bool Pairs = false>
-constexpr Kernels<T> kKernels = {
-    block<T, false>, Pairs ? block<T, Pairs> : nullptr, mirror<T>, transposed<T>, solve<T>, largest<T>, squares<T>,
-    block_rows<T>,
-    spread_lower<T>, mirror_squares<T>, tridiagonal_panel<T>, tridiagonal<T>, reflect_rows<T>};
+constexpr Kernels<T> kKernels = {block<T, false>,
+                                 Pairs ? block<T, Pairs> : nullptr,
+                                 mirror<T>,
+                                 transposed<T>,
+                                 solve<T>,
+                                 largest<T>,
+                                 squares<T>,
+                                 block_rows<T>,
+                                 spread_lower<T>,
+                                 mirror_squares<T>,
+                                 tridiagonal_panel<T>,
+                                 tridiagonal<T>,
+                                 reflect_rows<T>};

@@ -195,7 +195,7 @@ T next_row(int64_t q, const T* row, const T* v, const T* w, T* tail) {
 template <class T>
 void make_vector(int64_t q, T scale, const T* tail, T* v, T* stored) {
   using V = Simd<T>;
-  constexpr T one[2 * kLanes] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  static constexpr T one[2 * kLanes] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   const typename V::Vector factor = V::broadcast(scale);
   int64_t c = 0;
   for (; c + V::lanes <= q - 1; c += V::lanes) {
@@ -223,8 +223,8 @@ void make_update(int64_t q, T tau, T scale, const T* v, const T* product, const 
     sum = V::fused(y, V::load(v + c), sum);
   }
   const auto part = V::part(q - c);
-  const typename V::Vector y = V::first(
-      part, V::fused(other, V::load(product + c) + V::load(sums + c), V::multiply(one, V::load(row + c))));
+  const typename V::Vector y =
+      V::first(part, V::fused(other, V::load(product + c) + V::load(sums + c), V::multiply(one, V::load(row + c))));
   const typename V::Vector end = V::load(v + c);
   const typename V::Vector shift = V::broadcast(T(-0.5) * tau * V::sum(V::fused(y, end, sum)));
   V::store(w + c, V::fused(shift, end, y));
@@ -304,8 +304,8 @@ void minus_dots(int64_t length, int64_t count, const T* P, int64_t ldp, const T*
   }
 }
 
-// The last kPanel rows of S[n,n], which the panel collects the updates of (Dongarra, Sorensen and Hammarling 1989): rows
-// v, w and v again.
+// The last kPanel rows of S[n,n], n > kPanel (Dongarra, Sorensen and Hammarling 1989): panel ← the rows v, the rows w, and the rows v
+// again, so that the update that the rest of S waits for, − Σ v wᵀ + w vᵀ, is one product of the first 2 kPanel rows with the last.
 template <class T>
 void tridiagonal_panel(int64_t n, const Reduction<T>& p) {
   T *x = vector_of(p, 0), *tail = vector_of(p, 1), *product = vector_of(p, 2), *sums = vector_of(p, 3);
