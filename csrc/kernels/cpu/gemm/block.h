@@ -49,6 +49,22 @@ struct BlockRows {
   T* sums;
 };
 
+inline constexpr int64_t kPanel = 32;  // rows of a matrix that become tridiagonal before the rest of it is updated
+
+// A symmetric matrix on its way to tridiagonal form; its last rows come first. S is a copy of its lower triangle, aligned
+// to the widest vector, as tridiagonal_body.h says. The reflector of row q, which acts on the elements before q and whose
+// last element is 1, goes to A[q], and tau[q], d[q], e[q − 1] belong to it. Workspace: vectors, 6 rows of lds; panel, 3 kPanel.
+template <class T>
+struct Reduction {
+  T* S;
+  int64_t lds;
+  T* A;
+  int64_t lda;
+  T* tau;
+  double *d, *e;
+  T *vectors, *panel;
+};
+
 template <class T>
 struct Kernels {
   void (*block)(const Product<T>& product, const Range& range, T* workspace);
@@ -60,6 +76,13 @@ struct Kernels {
   T (*largest)(int64_t count, const T* x);       // magnitude; infinite or NaN where one element is
   double (*squares)(int64_t count, const T* x);  // their sum, in float64
   void (*block_rows)(const BlockRows<T>& rows);
+  void (*spread_lower)(int64_t n, const T* A, T* S, int64_t lds);  // into the S of a Reduction
+  void (*mirror_squares)(int64_t n, T* S, int64_t lds);            // of such an S, whose lower triangle has changed
+  void (*tridiagonal_panel)(int64_t n, const Reduction<T>& p);     // its last kPanel rows, of n > kPanel
+  void (*tridiagonal)(int64_t n, const Reduction<T>& p);           // all n rows
+  // Z[m,n] ← its rows as H_{n−1} … H_2 reflect them, of A[n,n] and tau. room: 4 n kLanes elements and n, rounded up to
+  // kLanes.
+  void (*reflect_rows)(int64_t m, int64_t n, const T* A, const T* tau, T* Z, T* room);
 };
 
 // Of each instruction set; the first two exist only for x86-64.
@@ -69,6 +92,10 @@ template <class T>
 const Kernels<T>* avx2();
 template <class T>
 const Kernels<T>* portable();
+
+// Of instruction_set() in gemm.h.
+template <class T>
+const Kernels<T>& chosen();
 
 #if defined(__x86_64__)
 template <>

@@ -30,9 +30,16 @@ struct Simd<float> {
   }
   static Vector load_part(const float* x, __m256i part) { return _mm256_maskload_ps(x, part); }
   static void store_part(float* x, __m256i part, Vector v) { _mm256_maskstore_ps(x, part, v); }
+  static Vector first(__m256i part, Vector v) { return _mm256_and_ps(_mm256_castsi256_ps(part), v); }
   static Vector broadcast(float x) { return _mm256_set1_ps(x); }
   static Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+  static void keep(Vector& v) { __asm__("" : "+x"(v)); }
+  static float sum(Vector v) {
+    const __m128 four = _mm256_castps256_ps128(v) + _mm256_extractf128_ps(v, 1);
+    const __m128 two = four + _mm_movehl_ps(four, four);
+    return two[0] + two[1];
+  }
 };
 template <>
 struct Simd<double> {
@@ -45,9 +52,15 @@ struct Simd<double> {
   }
   static Vector load_part(const double* x, __m256i part) { return _mm256_maskload_pd(x, part); }
   static void store_part(double* x, __m256i part, Vector v) { _mm256_maskstore_pd(x, part, v); }
+  static Vector first(__m256i part, Vector v) { return _mm256_and_pd(_mm256_castsi256_pd(part), v); }
   static Vector broadcast(double x) { return _mm256_set1_pd(x); }
   static Vector multiply(Vector a, Vector b) { return _mm256_mul_pd(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm256_fmadd_pd(a, b, c); }
+  static void keep(Vector& v) { __asm__("" : "+x"(v)); }
+  static double sum(Vector v) {
+    const __m128d two = _mm256_castpd256_pd128(v) + _mm256_extractf128_pd(v, 1);
+    return two[0] + two[1];
+  }
 };
 
 #include "kernels/cpu/gemm/block_body.h"

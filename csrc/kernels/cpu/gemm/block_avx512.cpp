@@ -29,9 +29,19 @@ struct Simd<float> {
   static __mmask16 part(int64_t count) { return static_cast<__mmask16>((1u << count) - 1u); }
   static Vector load_part(const float* x, __mmask16 part) { return _mm512_maskz_loadu_ps(part, x); }
   static void store_part(float* x, __mmask16 part, Vector v) { _mm512_mask_storeu_ps(x, part, v); }
+  static Vector first(__mmask16 part, Vector v) { return _mm512_maskz_mov_ps(part, v); }
   static Vector broadcast(float x) { return _mm512_set1_ps(x); }
   static Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
+  static void keep(Vector& v) { __asm__("" : "+v"(v)); }
+  static float sum(Vector v) {  // by instructions on double, masked: GCC 12 warns falsely of the others
+    const __m512d bits = _mm512_castps_pd(v);
+    const __m256 eight = _mm256_castpd_ps(_mm512_castpd512_pd256(bits)) +
+                         _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd(0xff, bits, 1));
+    const __m128 four = _mm256_castps256_ps128(eight) + _mm256_extractf128_ps(eight, 1);
+    const __m128 two = four + _mm_movehl_ps(four, four);
+    return two[0] + two[1];
+  }
   static Vector fused_pairs(Vector a, Vector b, Vector c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
 };
 template <>
@@ -43,9 +53,16 @@ struct Simd<double> {
   static __mmask8 part(int64_t count) { return static_cast<__mmask8>((1u << count) - 1u); }
   static Vector load_part(const double* x, __mmask8 part) { return _mm512_maskz_loadu_pd(part, x); }
   static void store_part(double* x, __mmask8 part, Vector v) { _mm512_mask_storeu_pd(x, part, v); }
+  static Vector first(__mmask8 part, Vector v) { return _mm512_maskz_mov_pd(part, v); }
   static Vector broadcast(double x) { return _mm512_set1_pd(x); }
   static Vector multiply(Vector a, Vector b) { return _mm512_mul_pd(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm512_fmadd_pd(a, b, c); }
+  static void keep(Vector& v) { __asm__("" : "+v"(v)); }
+  static double sum(Vector v) {
+    const __m256d four = _mm512_castpd512_pd256(v) + _mm512_maskz_extractf64x4_pd(0xff, v, 1);
+    const __m128d two = _mm256_castpd256_pd128(four) + _mm256_extractf128_pd(four, 1);
+    return two[0] + two[1];
+  }
 };
 
 #include "kernels/cpu/gemm/block_body.h"

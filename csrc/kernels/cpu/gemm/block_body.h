@@ -1,6 +1,6 @@
 // The kernels of gemm/block.h, written once for all instruction sets. A source file defines, in its anonymous namespace,
 //
-//   Simd<T>   a vector: lanes, load, store, broadcast, multiply, fused (a b + c); load_part and store_part of its first
+//   Simd<T>   a vector: lanes, load, store, broadcast, multiply, fused (a b + c), + and sum (of its elements); keep, which makes the compiler load it once; load_part and store_part of its first
 //             `count` elements, the others 0 and left alone
 //   kRows, kVectors   the tile of C that the registers hold: kRows rows of kVectors vectors
 //   kMove     bytes of a vector in which matrices are moved
@@ -12,8 +12,19 @@
 #include "kernels/cpu/gemm/move_body.h"
 #include "kernels/cpu/gemm/product_body.h"
 #include "kernels/cpu/gemm/reduce_body.h"
+#include "kernels/cpu/gemm/tridiagonal_body.h"
 
 template <class T, bool Pairs = false>
-constexpr Kernels<T> kKernels = {
-    block<T, false>, Pairs ? block<T, Pairs> : nullptr, mirror<T>, transposed<T>, solve<T>, largest<T>, squares<T>,
-    block_rows<T>};
+constexpr Kernels<T> kKernels = {block<T, false>,
+                                 Pairs ? block<T, Pairs> : nullptr,
+                                 mirror<T>,
+                                 transposed<T>,
+                                 solve<T>,
+                                 largest<T>,
+                                 squares<T>,
+                                 block_rows<T>,
+                                 spread_lower<T>,
+                                 mirror_squares<T>,
+                                 tridiagonal_panel<T>,
+                                 tridiagonal<T>,
+                                 reflect_rows<T>};

@@ -26,9 +26,19 @@ struct Simd16 {
   static void store_part(T* x, int64_t count, Vector v) {
     for (int64_t i = 0; i < count; ++i) x[i] = v[i];
   }
+  static Vector first(int64_t count, Vector v) {
+    for (int64_t i = count; i < lanes; ++i) v[i] = T(0);
+    return v;
+  }
   static Vector broadcast(T x) { return x - Vector{}; }
   static Vector multiply(Vector a, Vector b) { return a * b; }
   static Vector fused(Vector a, Vector b, Vector c) { return a * b + c; }
+  static void keep(Vector&) {}
+  static T sum(Vector v) {
+    T total = v[0];
+    for (int i = 1; i < lanes; ++i) total += v[i];
+    return total;
+  }
 };
 typedef float Floats __attribute__((vector_size(16)));
 typedef double Doubles __attribute__((vector_size(16)));

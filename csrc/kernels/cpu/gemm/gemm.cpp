@@ -46,15 +46,6 @@ Set set() {
   return chosen;
 }
 
-template <class T>
-const Kernels<T>& kernels_of() {
-#if defined(__x86_64__)
-  if (set() == Set::Avx512) return *kernels::avx512<T>();
-  if (set() == Set::Avx2) return *kernels::avx2<T>();
-#endif
-  return *kernels::portable<T>();
-}
-
 // This thread's workspace.
 template <class T>
 T* workspace() {
@@ -81,7 +72,7 @@ void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& prod
       }
     return;
   }
-  const auto block = pairs ? kernels_of<T>().block_of_pairs : kernels_of<T>().block;
+  const auto block = pairs ? kernels::chosen<T>().block_of_pairs : kernels::chosen<T>().block;
   const int64_t down = (m + kernels::kBlock - 1) / kernels::kBlock,
                 across = (n + kernels::kBlock - 1) / kernels::kBlock;
   if (down * across == 1) return block(product, {0, m, 0, n}, workspace<T>());
@@ -114,6 +105,17 @@ Product<T> product_of(Op a, Op b, int64_t k, T alpha, const T* A, int64_t lda, c
 
 }  // namespace
 
+template <class T>
+const Kernels<T>& kernels::chosen() {
+#if defined(__x86_64__)
+  if (set() == Set::Avx512) return *kernels::avx512<T>();
+  if (set() == Set::Avx2) return *kernels::avx2<T>();
+#endif
+  return *kernels::portable<T>();
+}
+template const Kernels<float>& kernels::chosen<float>();
+template const Kernels<double>& kernels::chosen<double>();
+
 const char* instruction_set() { return set() == Set::Avx512 ? "avx512" : set() == Set::Avx2 ? "avx2" : "portable"; }
 
 template <class T>
@@ -134,7 +136,7 @@ void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A,
   gemmt(team, a, a == Op::N ? Op::T : Op::N, n, k, alpha, A, lda, A, lda, beta, C, ldc);
 }
 
-bool has_bfloat16_products() { return kernels_of<float>().block_of_pairs != nullptr; }
+bool has_bfloat16_products() { return kernels::chosen<float>().block_of_pairs != nullptr; }
 
 // A pair is moved as one element of 32 bits, which a float is as good as any for.
 void syrk_bfloat16(const Parallel& team, int64_t n, int64_t k, float alpha, const uint16_t* G, int64_t ldg, float beta,
@@ -151,7 +153,7 @@ int64_t half(int64_t n) { return (n / 2 + kernels::kSolve - 1) / kernels::kSolve
 
 template <class T>
 void solve(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw) {
-  if (n <= kernels::kSolve) return kernels_of<T>().solve(m, n, L, ldl, W, ldw);
+  if (n <= kernels::kSolve) return kernels::chosen<T>().solve(m, n, L, ldl, W, ldw);
   const int64_t h = half(n);
   solve(m, h, L, ldl, W, ldw);
   gemm({}, Op::N, Op::T, m, n - h, h, T(-1), W, ldw, L + h * ldl, ldl, T(1), W + h, ldw);
@@ -199,27 +201,27 @@ bool cholesky(const Parallel& team, int64_t n, T* A, int64_t lda) {
 
 template <class T>
 void mirror_lower(int64_t n, T* A) {
-  kernels_of<T>().mirror_lower(n, A);
+  kernels::chosen<T>().mirror_lower(n, A);
 }
 
 template <class T>
 void transpose(int64_t m, int64_t n, const T* A, T* B) {
-  kernels_of<T>().transpose(m, n, A, B);
+  kernels::chosen<T>().transpose(m, n, A, B);
 }
 
 template <class T>
 T largest_magnitude(int64_t count, const T* x) {
-  return kernels_of<T>().largest(count, x);
+  return kernels::chosen<T>().largest(count, x);
 }
 
 template <class T>
 double sum_of_squares(int64_t count, const T* x) {
-  return kernels_of<T>().squares(count, x);
+  return kernels::chosen<T>().squares(count, x);
 }
 
 template <class T>
 void sum_block_rows(const kernels::BlockRows<T>& rows) {
-  kernels_of<T>().block_rows(rows);
+  kernels::chosen<T>().block_rows(rows);
 }
 
 #define KRONLA_INSTANTIATE(T)                                                                                        \
