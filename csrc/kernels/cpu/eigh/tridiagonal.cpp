@@ -14,11 +14,13 @@ using kernels::kPanel;
 
 constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
-// Elements between two rows of the copy: aligned, and no power of two, or rows would crowd the same sets of a cache.
+// Elements between two rows of the copy: aligned, and not near a multiple of 1024 bytes, at which rows that are read
+// together crowd the same sets of the first-level cache (1.2 to 1.7 times the time at n = 256 and 512).
 template <class T>
-int64_t row_distance(int64_t n) {
+constexpr int64_t row_distance(int64_t n) {
+  constexpr int64_t period = 1024 / sizeof(T), apart = period / 4;
   const int64_t distance = round_up(n, 2 * kLanes);
-  return distance * sizeof(T) % 1024 == 0 ? distance + kLanes : distance;
+  return distance < period || distance % period >= apart ? distance : distance / period * period + apart;
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ struct Simd<float> {
   static void keep(Vector& v) { __asm__("" : "+v"(v)); }
   static float sum(Vector v) {  // by instructions on double, masked: GCC 12 warns falsely of the others
     const __m512d bits = _mm512_castps_pd(v);
-    const __m256 eight = _mm256_castpd_ps(_mm512_castpd512_pd256(bits)) +
+    const __m256 eight = _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd(0xff, bits, 0)) +
                          _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd(0xff, bits, 1));
     const __m128 four = _mm256_castps256_ps128(eight) + _mm256_extractf128_ps(eight, 1);
     const __m128 two = four + _mm_movehl_ps(four, four);
@@ -59,7 +59,7 @@ struct Simd<double> {
   static Vector fused(Vector a, Vector b, Vector c) { return _mm512_fmadd_pd(a, b, c); }
   static void keep(Vector& v) { __asm__("" : "+v"(v)); }
   static double sum(Vector v) {
-    const __m256d four = _mm512_castpd512_pd256(v) + _mm512_maskz_extractf64x4_pd(0xff, v, 1);
+    const __m256d four = _mm512_maskz_extractf64x4_pd(0xff, v, 0) + _mm512_maskz_extractf64x4_pd(0xff, v, 1);
     const __m128d two = _mm256_castpd256_pd128(four) + _mm256_extractf128_pd(four, 1);
     return two[0] + two[1];
   }
