@@ -49,6 +49,34 @@ struct BlockRows {
   T* sums;
 };
 
+// The equation 1/ρ + Σ_j z_j²/(d_j − λ) = 0 of d[k], ascending, ρ > 0, all of magnitude about 1 or less. Its roots interlace:
+// d_i < λ_i < d_{i+1}, the last below d[k] = d[k−1] + 2ρ‖z‖². Each is origin + offset, of which origin is the nearer of its
+// two poles: so its distance to every pole has a small relative error. Arrays hold padded(k) elements: squares are 0
+// beyond k, and d goes on ascending.
+struct Secular {
+  int64_t k;
+  double inverse_rho;
+  const double* d;
+  const double* squares;  // z_j²
+  double* origin;
+  double* offset;
+  static constexpr int64_t kStep = 2 * kLanes;
+  static int64_t padded(int64_t k) { return (k / kStep + 2) * kStep; }
+};
+
+// Rows i of S[k,k], lds apart: z_j/(d_j − λ_i), normalised. d and z as above, in any order. row: lds elements of workspace.
+template <class T>
+struct SecularVectors {
+  int64_t k;
+  const double *d, *z, *origin, *offset;
+  T* S;
+  int64_t lds;
+  double* row;
+};
+
+// Of a tridiagonal matrix that is solved by QL sweeps.
+inline constexpr int64_t kLeaf = 8;
+
 template <class T>
 struct Kernels {
   void (*block)(const Product<T>& product, const Range& range, T* workspace);
@@ -60,7 +88,19 @@ struct Kernels {
   T (*largest)(int64_t count, const T* x);       // magnitude; infinite or NaN where one element is
   double (*squares)(int64_t count, const T* x);  // their sum, in float64
   void (*block_rows)(const BlockRows<T>& rows);
+  // Roots [first, end) of the equation, first a multiple of Secular::kStep; false where one is not found.
+  bool (*secular_roots)(const Secular& equation, int64_t first, int64_t end);
+  // z[j], j in [first, end) ← the magnitudes for which the roots are exact.
+  void (*secular_weights)(const Secular& equation, int64_t first, int64_t end, double* z);
+  void (*secular_vectors)(const SecularVectors<T>& vectors, int64_t first, int64_t end);
+  // d[n] ← eigenvalues of the tridiagonal matrix d, e[n] (the last any), n ≤ kLeaf, about 1 in norm, in any order;
+  // Z[n, kLeaf] ← eigenvectors as rows. False where it does not converge.
+  bool (*ql)(int64_t n, double* d, double* e, double* Z);
 };
+
+// The best set that the processor has, or what KRONLA_ISA demands.
+template <class T>
+const Kernels<T>& chosen();
 
 // Of each instruction set; the first two exist only for x86-64.
 template <class T>

@@ -48,6 +48,11 @@ struct Simd<double> {
   static Vector broadcast(double x) { return _mm256_set1_pd(x); }
   static Vector multiply(Vector a, Vector b) { return _mm256_mul_pd(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm256_fmadd_pd(a, b, c); }
+  static Vector root(Vector v) { return _mm256_sqrt_pd(v); }
+  template <class Truth>
+  static bool any(Truth truth) {
+    return _mm256_movemask_pd((__m256d)truth) != 0;
+  }
 };
 
 #include "kernels/cpu/gemm/block_body.h"

@@ -46,6 +46,12 @@ struct Simd<double> {
   static Vector broadcast(double x) { return _mm512_set1_pd(x); }
   static Vector multiply(Vector a, Vector b) { return _mm512_mul_pd(a, b); }
   static Vector fused(Vector a, Vector b, Vector c) { return _mm512_fmadd_pd(a, b, c); }
+  // (GCC 12 warns of _mm512_sqrt_pd.)
+  static Vector root(Vector v) { return _mm512_maskz_sqrt_pd(0xff, v); }
+  template <class Truth>
+  static bool any(Truth truth) {
+    return _mm512_movepi64_mask((__m512i)truth) != 0;
+  }
 };
 
 #include "kernels/cpu/gemm/block_body.h"

@@ -1,7 +1,7 @@
 // The kernels of gemm/block.h, written once for all instruction sets. A source file defines, in its anonymous namespace,
 //
 //   Simd<T>   a vector: lanes, load, store, broadcast, multiply, fused (a b + c); load_part and store_part of its first
-//             `count` elements, the others 0 and left alone
+//             `count` elements, the others 0 and left alone; of double also root, and any of a comparison
 //   kRows, kVectors   the tile of C that the registers hold: kRows rows of kVectors vectors
 //   kMove     bytes of a vector in which matrices are moved
 //   kNearA, kNearB   bytes between two steps over k, beyond which op(A) = Aᵀ and op(B) = B are packed (measured)
@@ -12,8 +12,13 @@
 #include "kernels/cpu/gemm/move_body.h"
 #include "kernels/cpu/gemm/product_body.h"
 #include "kernels/cpu/gemm/reduce_body.h"
+#include "kernels/cpu/gemm/rotations_body.h"
+#include "kernels/cpu/gemm/secular_body.h"
 
 template <class T, bool Pairs = false>
-constexpr Kernels<T> kKernels = {
-    block<T, false>, Pairs ? block<T, Pairs> : nullptr, mirror<T>, transposed<T>, solve<T>, largest<T>, squares<T>,
-    block_rows<T>};
+constexpr Kernels<T> kKernels = {block<T, false>,    Pairs ? block<T, Pairs> : nullptr,
+                                 mirror<T>,          transposed<T>,
+                                 solve<T>,           largest<T>,
+                                 squares<T>,         block_rows<T>,
+                                 secular_roots,      secular_weights,
+                                 secular_vectors<T>, ql};

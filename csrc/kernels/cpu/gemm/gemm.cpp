@@ -48,11 +48,7 @@ Set set() {
 
 template <class T>
 const Kernels<T>& kernels_of() {
-#if defined(__x86_64__)
-  if (set() == Set::Avx512) return *kernels::avx512<T>();
-  if (set() == Set::Avx2) return *kernels::avx2<T>();
-#endif
-  return *kernels::portable<T>();
+  return kernels::chosen<T>();
 }
 
 // This thread's workspace.
@@ -113,6 +109,18 @@ Product<T> product_of(Op a, Op b, int64_t k, T alpha, const T* A, int64_t lda, c
 }
 
 }  // namespace
+
+template <class T>
+const Kernels<T>& kernels::chosen() {
+#if defined(__x86_64__)
+  if (set() == Set::Avx512) return *kernels::avx512<T>();
+  if (set() == Set::Avx2) return *kernels::avx2<T>();
+#endif
+  return *kernels::portable<T>();
+}
+
+template const Kernels<float>& kernels::chosen<float>();
+template const Kernels<double>& kernels::chosen<double>();
 
 const char* instruction_set() { return set() == Set::Avx512 ? "avx512" : set() == Set::Avx2 ? "avx2" : "portable"; }
 
