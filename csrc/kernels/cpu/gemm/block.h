@@ -65,6 +65,34 @@ struct Reduction {
   T *vectors, *panel;
 };
 
+// The equation 1/ρ + Σ_j z_j²/(d_j − λ) = 0 of d[k], ascending, ρ > 0, all of magnitude about 1 or less. Its roots interlace:
+// d_i < λ_i < d_{i+1}, the last below d[k] = d[k−1] + 2ρ‖z‖². Each is origin + offset, of which origin is the nearer of its
+// two poles: so its distance to every pole has a small relative error. Arrays hold padded(k) elements: squares are 0
+// beyond k, and d goes on ascending.
+struct Secular {
+  int64_t k;
+  double inverse_rho;
+  const double* d;
+  const double* squares;  // z_j²
+  double* origin;
+  double* offset;
+  static constexpr int64_t kStep = 2 * kLanes;
+  static int64_t padded(int64_t k) { return (k / kStep + 2) * kStep; }
+};
+
+// Rows i of S[k,k], lds apart: z_j/(d_j − λ_i), normalised. d and z as above, in any order. row: lds elements of workspace.
+template <class T>
+struct SecularVectors {
+  int64_t k;
+  const double *d, *z, *origin, *offset;
+  T* S;
+  int64_t lds;
+  double* row;
+};
+
+// Of a tridiagonal matrix that is solved by QL sweeps.
+inline constexpr int64_t kLeaf = 8;
+
 template <class T>
 struct Kernels {
   void (*block)(const Product<T>& product, const Range& range, T* workspace);
@@ -83,7 +111,19 @@ struct Kernels {
   // Z[m,n] ← its rows as H_{n−1} … H_2 reflect them, of A[n,n] and tau. room: 4 n kLanes elements and n, rounded up to
   // kLanes.
   void (*reflect_rows)(int64_t m, int64_t n, const T* A, const T* tau, T* Z, T* room);
+  // Roots [first, end) of the equation, first a multiple of Secular::kStep; false where one is not found.
+  bool (*secular_roots)(const Secular& equation, int64_t first, int64_t end);
+  // z[j], j in [first, end) ← the magnitudes for which the roots are exact.
+  void (*secular_weights)(const Secular& equation, int64_t first, int64_t end, double* z);
+  void (*secular_vectors)(const SecularVectors<T>& vectors, int64_t first, int64_t end);
+  // d[n] ← eigenvalues of the tridiagonal matrix d, e[n] (the last any), n ≤ kLeaf, about 1 in norm, in any order;
+  // Z[n, kLeaf] ← eigenvectors as rows. False where it does not converge.
+  bool (*ql)(int64_t n, double* d, double* e, double* Z);
 };
+
+// The best set that the processor has, or what KRONLA_ISA demands.
+template <class T>
+const Kernels<T>& chosen();
 
 // Of each instruction set; the first two exist only for x86-64.
 template <class T>
@@ -92,10 +132,6 @@ template <class T>
 const Kernels<T>* avx2();
 template <class T>
 const Kernels<T>* portable();
-
-// Of instruction_set() in gemm.h.
-template <class T>
-const Kernels<T>& chosen();
 
 #if defined(__x86_64__)
 template <>

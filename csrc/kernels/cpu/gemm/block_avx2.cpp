@@ -61,6 +61,11 @@ struct Simd<double> {
     const __m128d two = _mm256_castpd256_pd128(v) + _mm256_extractf128_pd(v, 1);
     return two[0] + two[1];
   }
+  static Vector root(Vector v) { return _mm256_sqrt_pd(v); }
+  template <class Truth>
+  static bool any(Truth truth) {
+    return _mm256_movemask_pd((__m256d)truth) != 0;
+  }
 };
 
 #include "kernels/cpu/gemm/block_body.h"

@@ -63,6 +63,12 @@ struct Simd<double> {
     const __m128d two = _mm256_castpd256_pd128(four) + _mm256_extractf128_pd(four, 1);
     return two[0] + two[1];
   }
+  // (GCC 12 warns of _mm512_sqrt_pd.)
+  static Vector root(Vector v) { return _mm512_maskz_sqrt_pd(0xff, v); }
+  template <class Truth>
+  static bool any(Truth truth) {
+    return _mm512_movepi64_mask((__m512i)truth) != 0;
+  }
 };
 
 #include "kernels/cpu/gemm/block_body.h"

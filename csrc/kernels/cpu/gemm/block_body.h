@@ -1,7 +1,8 @@
 // The kernels of gemm/block.h, written once for all instruction sets. A source file defines, in its anonymous namespace,
 //
-//   Simd<T>   a vector: lanes, load, store, broadcast, multiply, fused (a b + c), + and sum (of its elements); keep, which makes the compiler load it once; load_part and store_part of its first
-//             `count` elements, the others 0 and left alone
+//   Simd<T>   a vector: lanes, load, store, broadcast, multiply, fused (a b + c), +, sum (of its elements), keep (makes the
+//             compiler load it once); load_part and store_part of its first `count` elements, the others 0 and left
+//             alone; of double also root, and any of a comparison
 //   kRows, kVectors   the tile of C that the registers hold: kRows rows of kVectors vectors
 //   kMove     bytes of a vector in which matrices are moved
 //   kNearA, kNearB   bytes between two steps over k, beyond which op(A) = Aᵀ and op(B) = B are packed (measured)
@@ -12,6 +13,8 @@
 #include "kernels/cpu/gemm/move_body.h"
 #include "kernels/cpu/gemm/product_body.h"
 #include "kernels/cpu/gemm/reduce_body.h"
+#include "kernels/cpu/gemm/rotations_body.h"
+#include "kernels/cpu/gemm/secular_body.h"
 #include "kernels/cpu/gemm/tridiagonal_body.h"
 
 template <class T, bool Pairs = false>
@@ -27,4 +30,8 @@ constexpr Kernels<T> kKernels = {block<T, false>,
                                  mirror_squares<T>,
                                  tridiagonal_panel<T>,
                                  tridiagonal<T>,
-                                 reflect_rows<T>};
+                                 reflect_rows<T>,
+                                 secular_roots,
+                                 secular_weights,
+                                 secular_vectors<T>,
+                                 ql};

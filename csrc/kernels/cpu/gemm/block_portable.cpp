@@ -47,7 +47,13 @@ struct Simd;
 template <>
 struct Simd<float> : Simd16<float, Floats> {};
 template <>
-struct Simd<double> : Simd16<double, Doubles> {};
+struct Simd<double> : Simd16<double, Doubles> {
+  static Vector root(Vector v) { return Vector{__builtin_sqrt(v[0]), __builtin_sqrt(v[1])}; }
+  template <class Truth>
+  static bool any(Truth truth) {
+    return (truth[0] | truth[1]) != 0;
+  }
+};
 
 #include "kernels/cpu/gemm/block_body.h"
 

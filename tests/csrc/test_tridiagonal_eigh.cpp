@@ -1,0 +1,397 @@
+#include "kernels/cpu/eigh/tridiagonal_eigh.h"
+
+#include <cmath>
+#include <functional>
+#include <numeric>
+#include <utility>
+
+#include "cblas.h"
+#include "kernels/cpu/blas.h"
+#include "kernels/cpu/eigh/rank_one_update.h"
+#include "kernels/cpu/gemm/block.h"
+#include "testing.h"
+
+using namespace kronla;
+using namespace kronla::testing;
+
+extern "C" {
+void scipy_dstedc_(const char*, const int*, double*, double*, double*, const int*, double*, const int*, int*,
+                   const int*, int*, size_t);
+void scipy_sstedc_(const char*, const int*, float*, float*, float*, const int*, float*, const int*, int*, const int*,
+                   int*, size_t);
+void scipy_dsytrd_(const char*, const int*, double*, const int*, double*, double*, double*, double*, const int*, int*,
+                   size_t);
+}
+
+namespace {
+
+struct Tridiagonal {
+  std::vector<double> d, e;
+  int64_t n() const { return static_cast<int64_t>(d.size()); }
+  double norm() const {  // the largest sum of a row's magnitudes
+    double largest = 0.0;
+    for (int64_t i = 0; i < n(); ++i)
+      largest =
+          std::max(largest, std::abs(d[i]) + (i > 0 ? std::abs(e[i - 1]) : 0.0) + (i + 1 < n() ? std::abs(e[i]) : 0.0));
+    return largest;
+  }
+};
+
+// ---- structures ----
+
+using Entry = std::function<double(double)>;  // of a row
+
+Tridiagonal tridiagonal(int64_t n, const Entry& diagonal, const Entry& beside) {
+  Tridiagonal t;
+  for (int64_t i = 0; i < n; ++i) t.d.push_back(diagonal(static_cast<double>(i)));
+  for (int64_t i = 0; i + 1 < n; ++i) t.e.push_back(beside(static_cast<double>(i)));
+  return t;
+}
+
+Entry constant(double value) {
+  return [value](double) { return value; };
+}
+
+Tridiagonal random(int64_t n, unsigned seed) {
+  const std::vector<double> x = normal<double>(2 * n, seed);
+  return tridiagonal(
+      n, [&](double i) { return x[static_cast<size_t>(i)]; },
+      [&](double i) { return x[static_cast<size_t>(i) + static_cast<size_t>(n)]; });
+}
+
+// W⁺ of 21 rows again and again: pairs of nearly equal eigenvalues, each as often as there are copies.
+Tridiagonal glued_wilkinson(int64_t n, double glue) {
+  return tridiagonal(
+      n, [](double i) { return std::abs(std::fmod(i, 21.0) - 10.0); },
+      [=](double i) { return std::fmod(i, 21.0) == 20.0 ? glue : 1.0; });
+}
+
+// The reduction of a full matrix of these eigenvalues.
+Tridiagonal of_spectrum(int64_t n, const Entry& eigenvalue) {
+  std::vector<double> eigenvalues;
+  for (int64_t i = 0; i < n; ++i) eigenvalues.push_back(eigenvalue(static_cast<double>(i)));
+  std::vector<double> A = with_spectrum(orthogonal(n, 5), eigenvalues), tau(n + 1), e(n + 1), work(64 * n + 1);
+  Tridiagonal t{std::vector<double>(n), {}};
+  const int size = static_cast<int>(n), lda = std::max(size, 1), lwork = static_cast<int>(work.size());
+  int info = 0;
+  scipy_dsytrd_("L", &size, A.data(), &lda, t.d.data(), e.data(), tau.data(), work.data(), &lwork, &info, 1);
+  t.e.assign(e.begin(), e.begin() + std::max<int64_t>(n - 1, 0));
+  return t;
+}
+
+const std::vector<std::pair<const char*, std::function<Tridiagonal(int64_t)>>> kStructures = {
+    {"random", [](int64_t n) { return random(n, 1); }},
+    {"Toeplitz", [](int64_t n) { return tridiagonal(n, constant(2.0), constant(-1.0)); }},
+    {"Wilkinson",
+     [](int64_t n) {
+       const double middle = 0.5 * static_cast<double>(n - 1);
+       return tridiagonal(n, [=](double i) { return std::abs(i - middle); }, constant(1.0));
+     }},
+    {"glued 1e-14", [](int64_t n) { return glued_wilkinson(n, 1e-14); }},
+    {"glued 1e-10", [](int64_t n) { return glued_wilkinson(n, 1e-10); }},
+    {"glued 1e-7", [](int64_t n) { return glued_wilkinson(n, 1e-7); }},
+    {"glued 1e-4", [](int64_t n) { return glued_wilkinson(n, 1e-4); }},
+    {"identity", [](int64_t n) { return tridiagonal(n, constant(1.0), constant(0.0)); }},
+    {"zero", [](int64_t n) { return tridiagonal(n, constant(0.0), constant(0.0)); }},
+    {"nearly a multiple of I", [](int64_t n) { return tridiagonal(n, constant(0.7), constant(1e-14)); }},
+    {"zero diagonal", [](int64_t n) { return tridiagonal(n, constant(0.0), constant(1.0)); }},
+    {"graded down",
+     [](int64_t n) {
+       const auto entry = [n](double i) { return std::pow(10.0, -30.0 * i / static_cast<double>(n)); };
+       return tridiagonal(n, entry, entry);
+     }},
+    {"graded up",
+     [](int64_t n) {
+       const auto entry = [n](double i) { return std::pow(10.0, -30.0 + 30.0 * i / static_cast<double>(n)); };
+       return tridiagonal(n, entry, [=](double i) { return -0.4 * entry(i); });
+     }},
+    {"Clement",
+     [](int64_t n) {
+       return tridiagonal(n, constant(0.0),
+                          [n](double i) { return std::sqrt((i + 1.0) * (static_cast<double>(n) - 1.0 - i)); });
+     }},
+    {"two values", [](int64_t n) { return of_spectrum(n, [](double i) { return i < 5.0 ? 1.0 : -0.3; }); }},
+    {"clusters", [](int64_t n) { return of_spectrum(n, [](double i) { return std::fmod(i, 4.0) + 1e-13 * i; }); }},
+    {"low rank", [](int64_t n) { return of_spectrum(n, [](double i) { return i < 9.0 ? 1.0 + i : 0.0; }); }},
+    {"decaying", [](int64_t n) { return of_spectrum(n, [](double i) { return std::pow(0.8, i); }); }},
+    {"falls apart",
+     [](int64_t n) {
+       Tridiagonal t = random(n, 2);
+       for (size_t i = 0; i < t.e.size(); i += 3) t.e[i] = 0.0;
+       return t;
+     }},
+    {"tiny", [](int64_t n) {
+       Tridiagonal t = random(n, 3);
+       for (double& x : t.d) x *= 1e-30;
+       for (double& x : t.e) x *= 1e-30;
+       return t;
+     }}};
+const std::vector<int64_t> kSizes = {0, 1, 2, 3, 5, 8, 9, 16, 17, 31, 32, 33, 48, 64, 65, 100, 128, 200, 257, 400};
+
+// ---- measures ----
+
+// In roundings of T: the largest ‖Tz − λz‖ over ‖T‖, and the largest element of ZZᵀ − I.
+struct Errors {
+  double residual = 0.0, orthogonality = 0.0;
+};
+
+template <class T>
+Errors errors_of(const Tridiagonal& t, const std::vector<double>& eigenvalues, const std::vector<T>& Z) {
+  const int64_t n = t.n();
+  const double norm = t.norm() > 0.0 ? t.norm() : 1.0;
+  const std::vector<double> rows(Z.begin(), Z.end());
+  Errors errors;
+  for (int64_t k = 0; k < n; ++k) {
+    const double* z = rows.data() + k * n;
+    double square = 0.0;
+    for (int64_t i = 0; i < n; ++i) {
+      double r = (t.d[i] - eigenvalues[k]) * z[i];
+      if (i > 0) r += t.e[i - 1] * z[i - 1];
+      if (i + 1 < n) r += t.e[i] * z[i + 1];
+      square += (r / norm) * (r / norm);
+    }
+    errors.residual = std::max(errors.residual, std::sqrt(square) / rounding<T>());
+    if (square != square) errors.residual = square;
+  }
+  const int size = static_cast<int>(n);
+  std::vector<double> gram(n * n);
+  if (n > 0)
+    scipy_cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, size, size, size, 1.0, rows.data(), size, rows.data(),
+                      size, 0.0, gram.data(), size);
+  for (int64_t i = 0; i < n * n; ++i) {
+    const double gap = std::abs(gram[i] - (i % (n + 1) == 0 ? 1.0 : 0.0)) / rounding<T>();
+    if (!(gap <= errors.orthogonality)) errors.orthogonality = gap;
+  }
+  return errors;
+}
+
+template <class T, class Routine>
+void by_lapack(Routine&& stedc, const Tridiagonal& t, std::vector<T>& d, std::vector<T>& Z) {
+  const int n = static_cast<int>(t.n()), ldz = std::max(n, 1), lwork = 1 + 4 * n + n * n, liwork = 3 + 5 * n;
+  std::vector<T> e(t.e.begin(), t.e.end()), work(lwork);
+  std::vector<int> iwork(liwork);
+  e.push_back(T(0));
+  d.assign(t.d.begin(), t.d.end());
+  Z.assign(n * n, T(0));
+  int info = 0;
+  blas::use_one_thread();
+  stedc("I", &n, d.data(), e.data(), Z.data(), &ldz, work.data(), &lwork, iwork.data(), &liwork, &info, size_t{1});
+  CHECK(info == 0);
+}
+
+Errors errors_of_lapack(const Tridiagonal& t, float) {
+  std::vector<float> d, Z;
+  by_lapack(scipy_sstedc_, t, d, Z);
+  return errors_of(t, as<float, double>(d), Z);
+}
+Errors errors_of_lapack(const Tridiagonal& t, double) {
+  std::vector<double> d, Z;
+  by_lapack(scipy_dstedc_, t, d, Z);
+  return errors_of(t, d, Z);
+}
+
+// What a float32 matrix holds: all routines then begin with the same one.
+Tridiagonal as_float(Tridiagonal t) {
+  for (double& x : t.d) x = static_cast<double>(static_cast<float>(x));
+  for (double& x : t.e) x = static_cast<double>(static_cast<float>(x));
+  return t;
+}
+
+template <class T>
+struct Solved {
+  bool converged;
+  std::vector<double> eigenvalues;
+  std::vector<T> Z;
+};
+
+template <class T>
+Solved<T> solve(const Tridiagonal& t, const Parallel& team = {}) {
+  std::vector<double> d = t.d, e = t.e;
+  std::vector<T> Z(t.n() * t.n(), std::numeric_limits<T>::quiet_NaN());
+  Worker worker;
+  worker.team = team;
+  const bool converged = tridiagonal_eigh(t.n(), d.data(), e.data(), Z.data(), worker);
+  return {converged, d, Z};
+}
+
+template <class T>
+void check(const char* name, Tridiagonal t) {
+  if (sizeof(T) == sizeof(float)) t = as_float(t);
+  const int before = failures();
+  const int64_t n = t.n();
+  const auto [converged, eigenvalues, Z] = solve<T>(t);
+  CHECK(converged);
+  CHECK(std::is_sorted(eigenvalues.begin(), eigenvalues.end()));
+  const Errors errors = errors_of(t, eigenvalues, Z), lapack = errors_of_lapack(t, T(0));
+  const double root = std::sqrt(static_cast<double>(n));
+  // Not twice LAPACK's errors, which are close to none where little is to do.
+  CHECK_SMALL(errors.residual, std::max(2.0 * lapack.residual, 8.0 + root));
+  CHECK_SMALL(errors.orthogonality, std::max(2.0 * lapack.orthogonality, 16.0 + 2.0 * root));
+  CHECK_SMALL(errors.residual, 10.0 + root);
+  CHECK_SMALL(errors.orthogonality, 24.0 + 2.0 * root);
+  std::vector<double> reference, unused;
+  by_lapack(scipy_dstedc_, t, reference, unused);
+  double gap = 0.0;
+  for (int64_t i = 0; i < n; ++i) gap = std::max(gap, std::abs(eigenvalues[i] - reference[i]));
+  CHECK_SMALL(gap, (10.0 + 4.0 * root) * rounding<T>() * t.norm());
+  if (failures() > before) std::printf("  %s, n = %d\n", name, static_cast<int>(n));
+}
+
+template <class T>
+void check_all() {
+  for (const auto& [name, make] : kStructures)
+    for (const int64_t n : kSizes) check<T>(name, make(n));
+}
+
+// ---- kernels ----
+
+template <class T>
+std::vector<std::pair<const char*, const kernels::Kernels<T>*>> every_set() {
+  std::vector<std::pair<const char*, const kernels::Kernels<T>*>> sets = {{"portable", kernels::portable<T>()}};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back({"avx2", kernels::avx2<T>()});
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    sets.push_back({"avx512", kernels::avx512<T>()});
+#endif
+  return sets;
+}
+
+// Poles whose gaps are from 1e-14 to 1, and weights from 1e-14 to 1.
+struct Update {
+  std::vector<double> d, z;
+  double rho;
+};
+Update uneven(int64_t k) {
+  Update update{{}, {}, 0.6};
+  const std::vector<double> x = normal<double>(2 * k, 11);
+  double pole = -0.5, square = 0.0;
+  for (int64_t i = 0; i < k; ++i) {
+    pole += std::pow(10.0, -14.0 * std::abs(std::sin(3.0 * static_cast<double>(i)))) / static_cast<double>(k);
+    update.d.push_back(pole);
+    update.z.push_back(x[i] * std::pow(10.0, -13.0 * std::pow(std::cos(2.0 * static_cast<double>(i)), 6)));
+    square += update.z[i] * update.z[i];
+  }
+  for (double& z : update.z) z /= std::sqrt(square);
+  return update;
+}
+
+template <class T>
+void check_kernels(const kernels::Kernels<T>& set, int64_t k) {
+  const auto [d, z, rho] = uneven(k);
+  using kernels::Secular;
+  const int64_t padded = Secular::padded(k), lds = leading_dimension(k);
+  std::vector<double> poles = d, squares(padded), origin(padded), offset(padded), weights(padded), row(lds);
+  for (int64_t j = k; j < padded; ++j) poles.push_back(poles.back() + 2.0 * rho);
+  for (int64_t j = 0; j < k; ++j) squares[j] = z[j] * z[j];
+  const Secular equation{k, 1.0 / rho, poles.data(), squares.data(), origin.data(), offset.data()};
+  CHECK(set.secular_roots(equation, 0, k));
+  set.secular_weights(equation, 0, k, weights.data());
+  double change = 0.0;
+  for (int64_t j = 0; j < k; ++j) {
+    const double above = j + 1 < k ? d[j + 1] : d[j] + 2.0 * rho;
+    CHECK((origin[j] - d[j]) + offset[j] > 0.0 && (above - origin[j]) - offset[j] > 0.0);
+    weights[j] = std::copysign(weights[j] / std::sqrt(rho), z[j]);
+    change = std::max(change, std::abs(weights[j] / z[j] - 1.0));
+  }
+  CHECK_SMALL(change, 1e-15 * (8.0 + static_cast<double>(k)));
+  std::vector<double> column_d = poles;
+  for (int64_t j = k; j < padded; ++j) {
+    column_d[j] = poles[k + 1];
+    weights[j] = 0.0;
+  }
+  std::vector<T> S(k * lds);
+  set.secular_vectors({k, column_d.data(), weights.data(), origin.data(), offset.data(), S.data(), lds, row.data()}, 0,
+                      k);
+  double gap = 0.0, residual = 0.0;
+  for (int64_t i = 0; i < k; ++i) {
+    double product = 0.0;
+    for (int64_t c = 0; c < k; ++c) product += z[c] * static_cast<double>(S[i * lds + c]);
+    for (int64_t c = 0; c < k; ++c)
+      residual = std::max(residual, std::abs(((d[c] - origin[i]) - offset[i]) * static_cast<double>(S[i * lds + c]) +
+                                             rho * product * z[c]));
+    for (int64_t j = 0; j <= i; ++j) {
+      double dot = i == j ? -1.0 : 0.0;
+      for (int64_t c = 0; c < k; ++c) dot += static_cast<double>(S[i * lds + c]) * static_cast<double>(S[j * lds + c]);
+      gap = std::max(gap, std::abs(dot));
+    }
+  }
+  CHECK_SMALL(gap, 20.0 * rounding<T>());
+  CHECK_SMALL(residual, 10.0 * rounding<T>());
+}
+
+void check_ql(const kernels::Kernels<double>& set, int64_t n) {
+  using kernels::kLeaf;
+  for (unsigned seed = 1; seed < 20; ++seed) {
+    Tridiagonal t = random(n, seed);
+    const double scale = 1.0 / t.norm();
+    for (double& x : t.d) x *= scale;
+    for (double& x : t.e) x *= scale;
+    std::vector<double> d = t.d, e = t.e, tile(n * kLeaf), Z(n * n);
+    e.push_back(7.0);
+    CHECK(set.ql(n, d.data(), e.data(), tile.data()));
+    for (int64_t i = 0; i < n * n; ++i) Z[i] = tile[i / n * kLeaf + i % n];
+    const Errors errors = errors_of(t, d, Z);
+    CHECK_SMALL(errors.residual, 15.0);
+    CHECK_SMALL(errors.orthogonality, 30.0);
+  }
+}
+
+}  // namespace
+
+TEST(every_structure_float) { check_all<float>(); }
+TEST(every_structure_double) { check_all<double>(); }
+
+TEST(known_eigenvalues) {
+  for (const int64_t n : {2, 7, 16, 30, 64, 150, 300}) {
+    const auto toeplitz = solve<double>(tridiagonal(n, constant(2.0), constant(-1.0)));
+    const auto clement = solve<double>(kStructures[13].second(n));
+    double gap = 0.0, other = 0.0;
+    for (int64_t i = 0; i < n; ++i) {
+      const double sine =
+          std::sin(0.5 * 3.14159265358979323846 * static_cast<double>(i + 1) / static_cast<double>(n + 1));
+      gap = std::max(gap, std::abs(toeplitz.eigenvalues[i] - 4.0 * sine * sine));
+      other = std::max(other, std::abs(clement.eigenvalues[i] - static_cast<double>(2 * i - n + 1)));
+    }
+    CHECK_SMALL(gap, 40.0 * rounding<double>());
+    CHECK_SMALL(other, 10.0 * static_cast<double>(n) * rounding<double>());
+  }
+}
+
+TEST(threads_do_not_change_the_bits) {
+  const auto compute = [](auto zero, const Tridiagonal& t) {
+    using T = decltype(zero);
+    SAME_BITS([&](const Parallel& team) {
+      Solved<T> solved = solve<T>(t, team);
+      solved.Z.insert(solved.Z.end(), solved.eigenvalues.begin(), solved.eigenvalues.end());
+      return solved.Z;
+    });
+  };
+  for (const Tridiagonal& t : {random(600, 4), glued_wilkinson(300, 1e-7)}) {
+    compute(0.0f, t);
+    compute(0.0, t);
+  }
+}
+
+TEST(every_instruction_set) {
+  for (const int64_t k : {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 130, 301}) {
+    for (const auto& [name, set] : every_set<float>()) check_kernels(*set, k);
+    for (const auto& [name, set] : every_set<double>()) check_kernels(*set, k);
+  }
+  for (int64_t n = 1; n <= kernels::kLeaf; ++n)
+    for (const auto& [name, set] : every_set<double>()) check_ql(*set, n);
+}
+
+TEST(what_is_not_finite_comes_to_an_end) {
+  for (const double value : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()})
+    for (const int64_t n : {1, 5, 16, 40, 130}) {
+      Tridiagonal t = random(n, 6);
+      t.d[n / 2] = value;
+      solve<float>(t);
+      solve<double>(t);
+      if (n == 1) continue;
+      t = random(n, 6);
+      t.e[n / 3] = value;
+      solve<float>(t);
+      solve<double>(t);
+    }
+}
