@@ -239,9 +239,13 @@ TEST(the_ratio_alone) {
   }
 }
 
+// `common` times one vector is added to all columns: nearly parallel ones, where it is large.
 template <class T>
-void orthonormal(int64_t m, int64_t n) {
-  const auto S = normal<T>(m * n, 6);
+void orthonormal(int64_t m, int64_t n, double common = 0.0) {
+  auto S = normal<T>(m * n, 6);
+  const auto direction = normal<double>(m, 8);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) S[i * n + j] += static_cast<T>(common * direction[i]);
   std::vector<int32_t> info(1, -1);
   const auto Q = SAME_BITS([&](const Parallel& parallel) {
     std::vector<T> out(S.size());
@@ -267,6 +271,25 @@ TEST(orthonormalize_gives_the_q_of_qr) {
   for (const auto& [m, n] : {std::pair<int64_t, int64_t>{1, 1}, {5, 5}, {33, 1}, {65, 33}, {64, 64}, {129, 31}}) {
     orthonormal<float>(m, n);
     orthonormal<double>(m, n);
+  }
+  // Several panels; Gram matrices that one pass of Cholesky does, that two do, and that none does.
+  for (const auto& [m, n] : {std::pair<int64_t, int64_t>{65, 65}, {140, 128}, {200, 193}})
+    for (const double common : {0.0, 1e2, 1e4}) {
+      orthonormal<float>(m, n, common);
+      orthonormal<double>(m, n, common);
+    }
+}
+
+TEST(dependent_columns_of_different_panels) {
+  const int64_t m = 210, n = 150;
+  for (const int64_t copy : {1, 63, 64, 100, 149}) {
+    auto S = normal<float>(m * n, 9);
+    for (int64_t i = 0; i < m; ++i) S[i * n + copy] = S[i * n];
+    std::vector<float> Q(S.size());
+    std::vector<int32_t> info(1);
+    orthonormalize<float>(1, m, n, S.data(), Q.data(), info.data(), serial());
+    CHECK(info[0] == 2);
+    CHECK_SMALL(orthogonality(m, n, Q.data()), 84.0 * std::sqrt(static_cast<double>(n)) * rounding<float>());
   }
 }
 

@@ -100,8 +100,7 @@ void far_rows() {
 }
 
 template <class T>
-void blocks_and_threads() {
-  const int64_t m = 530, n = 290, k = 70;
+void blocks_and_threads(int64_t m, int64_t n, int64_t k) {
   const std::vector<T> A = normal<T>(m * k, 1), B = normal<T>(k * n, 2);
   const std::vector<T> C = SAME_BITS([&](const Parallel& team) {
     std::vector<T> C(m * n, std::numeric_limits<T>::quiet_NaN());  // beta = 0 must not read it
@@ -111,14 +110,14 @@ void blocks_and_threads() {
   CHECK_SMALL(relative_error(C, multiply(m, n, k, A.data(), false, B.data(), false)), 10 * rounding<T>());
   // A row of C has the same bits in a product of that row alone.
   std::vector<T> row(n);
-  gemm({}, Op::N, Op::N, 1, n, k, T(1), A.data() + 300 * k, k, B.data(), n, T(0), row.data(), n);
-  CHECK(std::equal(row.begin(), row.end(), C.begin() + 300 * n));
+  gemm({}, Op::N, Op::N, 1, n, k, T(1), A.data() + (m / 2) * k, k, B.data(), n, T(0), row.data(), n);
+  CHECK(std::equal(row.begin(), row.end(), C.begin() + (m / 2) * n));
 }
 
 template <class T>
 void symmetric_products() {
-  for (const int64_t n : {1, 7, 16, 33, 257, 600}) {
-    const int64_t k = 41;
+  for (const auto& [n, k] :
+       {std::pair<int64_t, int64_t>{1, 41}, {7, 41}, {16, 41}, {33, 41}, {257, 41}, {600, 41}, {130, 90}}) {
     const std::vector<T> A = normal<T>(n * k, 1);
     for (const Op op : {Op::N, Op::T}) {
       const int64_t lda = op == Op::N ? k : n;
@@ -188,6 +187,83 @@ void moves() {
       }
 }
 
+// Columns gathered in any order: moved to the bit. Sums down the columns: as in float64.
+template <class T>
+void columns() {
+  for (const auto& [name, set] : every_set<T>())
+    for (const int64_t m : {1, 7, 32, 45})
+      for (const int64_t n : {1, 6, 16, 33, 70}) {
+        const std::vector<T> X = normal<T>(m * n, 1), Y = normal<T>(m * n, 2);
+        std::vector<int64_t> from(n);
+        for (int64_t k = 0; k < n; ++k) from[k] = (k * 37 + 5) % n;
+        std::vector<T> gathered(m * n), room(kernels::kStrip * n);
+        set->gather_columns(m, n, from.data(), X.data(), gathered.data(), room.data());
+        std::vector<double> sums(n), expected(n);
+        set->column_products(m, n, X.data(), n, Y.data(), n, sums.data());
+        bool right = true;
+        for (int64_t i = 0; i < m; ++i)
+          for (int64_t k = 0; k < n; ++k) {
+            right = right && gathered[i * n + k] == X[i * n + from[k]];
+            expected[k] += static_cast<double>(X[i * n + k]) * static_cast<double>(Y[i * n + k]);
+          }
+        CHECK(right);
+        CHECK_SMALL(relative_error(sums, expected), 1e-14);
+      }
+}
+
+// L Lᵀ = A, and W L⁻ᵀ times Lᵀ is W again, for triangles within a larger matrix and any number of rows.
+template <class T>
+void triangles() {
+  for (const auto& [name, set] : every_set<T>())
+    for (const int64_t n : {1, 2, 7, 8, 16, 17, 31, 32}) {
+      const int64_t ld = n + 3;
+      const std::vector<T> A = definite<T>(1, n, 0.1, 1);
+      std::vector<T> L(n * ld, std::numeric_limits<T>::quiet_NaN());
+      for (int64_t i = 0; i < n; ++i)
+        std::copy_n(A.data() + i * n, i + 1, L.data() + i * ld);  // NaN above the diagonal
+      CHECK(set->cholesky(n, L.data(), ld));
+      std::vector<T> lower(n * n);
+      for (int64_t i = 0; i < n; ++i) std::copy_n(L.data() + i * ld, i + 1, lower.data() + i * n);
+      CHECK_SMALL(relative_error(multiply(n, n, n, lower.data(), false, lower.data(), true), A), 4 * rounding<T>());
+      for (const int64_t m : {1, 5, 8, 16, 33, 64, 70, 130}) {
+        const std::vector<T> W0 = normal<T>(m * ld, 2);
+        std::vector<T> W = W0, solved(m * n), before(m * n);
+        set->solve(m, n, L.data(), ld, W.data(), ld);
+        for (int64_t i = 0; i < m; ++i) {
+          std::copy_n(W.data() + i * ld, n, solved.data() + i * n);
+          std::copy_n(W0.data() + i * ld, n, before.data() + i * n);
+          CHECK(std::equal(W.begin() + i * ld + n, W.begin() + (i + 1) * ld, W0.begin() + i * ld + n));
+        }
+        CHECK_SMALL(relative_error(multiply(m, n, n, solved.data(), false, lower.data(), true), before),
+                    20 * rounding<T>());
+      }
+      std::vector<T> indefinite = A;
+      indefinite[n * n - 1] = T(-1);
+      CHECK(!set->cholesky(n, indefinite.data(), n));
+    }
+}
+
+// Skew to the bit, and each element by its formula; d = 0 counts as positive for the element below the diagonal.
+template <class T>
+void rotations() {
+  for (const auto& [name, set] : every_set<T>())
+    for (const int64_t n : {1, 5, 16, 41}) {
+      const std::vector<T> B = normal<T>(n * n, 1);
+      std::vector<T> diagonal = normal<T>(n, 2), R(n * n);
+      diagonal[n / 2] = diagonal[0];
+      set->rotation(n, B.data(), diagonal.data(), T(0.01), std::numeric_limits<T>::min(), R.data());
+      double worst = 0.0;
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t j = 0; j <= i; ++j) {
+          const double o = B[i * n + j], d = static_cast<double>(diagonal[i]) - static_cast<double>(diagonal[j]);
+          const double size = o * std::sqrt(d * d + o * o) / (d * d + 2 * o * o + static_cast<double>(T(0.01)));
+          worst = std::max(worst, std::abs(R[i * n + j] - (i == j ? 0.0 : d < 0.0 ? size : -size)));
+          CHECK(R[j * n + i] == -R[i * n + j]);
+        }
+      CHECK_SMALL(worst, 8 * rounding<T>());
+    }
+}
+
 template <class T>
 void nothing_to_add() {
   std::vector<T> C = normal<T>(6, 1), before = C;
@@ -204,12 +280,24 @@ TEST(every_block_float32) { every_block<float>(); }
 TEST(every_block_float64) { every_block<double>(); }
 TEST(far_rows_float32) { far_rows<float>(); }
 TEST(far_rows_float64) { far_rows<double>(); }
-TEST(blocks_and_threads_float32) { blocks_and_threads<float>(); }
-TEST(blocks_and_threads_float64) { blocks_and_threads<double>(); }
+TEST(blocks_and_threads_float32) {
+  blocks_and_threads<float>(530, 290, 70);
+  blocks_and_threads<float>(128, 130, 100);  // one block, unless a team would stand by
+}
+TEST(blocks_and_threads_float64) {
+  blocks_and_threads<double>(530, 290, 70);
+  blocks_and_threads<double>(128, 130, 100);  // one block, unless a team would stand by
+}
 TEST(symmetric_products_float32) { symmetric_products<float>(); }
 TEST(symmetric_products_float64) { symmetric_products<double>(); }
 TEST(products_of_pairs_of_bfloat16) { products_of_pairs(); }
 TEST(moves_float32) { moves<float>(); }
 TEST(moves_float64) { moves<double>(); }
+TEST(columns_float32) { columns<float>(); }
+TEST(columns_float64) { columns<double>(); }
+TEST(triangles_float32) { triangles<float>(); }
+TEST(triangles_float64) { triangles<double>(); }
+TEST(rotations_float32) { rotations<float>(); }
+TEST(rotations_float64) { rotations<double>(); }
 TEST(nothing_to_add_float32) { nothing_to_add<float>(); }
 TEST(nothing_to_add_float64) { nothing_to_add<double>(); }

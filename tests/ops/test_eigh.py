@@ -83,6 +83,20 @@ def test_orthonormalize_ill_conditioned(condition, device):
     assert info.item() == 0
 
 
+@pytest.mark.parametrize("common", [0, 1, 30, 1e3])
+@pytest.mark.parametrize(("m", "n"), [(16, 16), (64, 64), (65, 65), (150, 128), (300, 193)], ids=str)
+def test_orthonormalize_on_cpu_is_no_worse_than_lapack(m, n, common):
+    """Through one panel and several; Gram matrices that one pass of Cholesky does, and that take a second."""
+    generator = torch.Generator().manual_seed(n)
+    S = torch.randn(m, n, generator=generator) + common * torch.randn(m, 1, generator=generator)
+
+    def gap(Q):
+        Q = Q.double()
+        return (Q.mT @ Q - torch.eye(n, dtype=torch.float64)).norm()
+
+    assert gap(kronla.orthonormalize(S).Q) <= gap(torch.linalg.qr(S).Q)
+
+
 @pytest.mark.parametrize("condition", [1e5, 1e6, 1e7, 1e8])
 @pytest.mark.parametrize("n", [3, 5, 16])
 def test_orthonormalize_many_small(n, condition, device):

@@ -24,10 +24,9 @@ constexpr double unit_roundoff() {
   return 0.5 * static_cast<double>(std::numeric_limits<T>::epsilon());
 }
 
-// A itself while its squares stay well within range, else a copy that is scaled by a power of two.
+// A itself, of this largest magnitude, while its squares stay well within range, else a copy that is scaled by a power of two.
 template <class T>
-const T* in_range(int64_t n, const T* source, double& scale, Worker& worker) {
-  const T largest = largest_magnitude(n * n, source);
+const T* in_range(int64_t n, const T* source, T largest, double& scale, Worker& worker) {
   const double unit = power_of_two_scale(largest);
   scale = 1.0;
   if (!(largest > T(0)) || std::abs(std::ilogb(unit)) <= std::numeric_limits<T>::max_exponent / 4) return source;
@@ -35,6 +34,12 @@ const T* in_range(int64_t n, const T* source, double& scale, Worker& worker) {
   T* A = worker.take<T>(n * n);
   for (int64_t i = 0; i < n * n; ++i) A[i] = static_cast<T>(static_cast<double>(source[i]) * scale);
   return A;
+}
+
+// ‖offdiag B‖_F/‖A‖_F, from the lower triangle of B.
+template <class T>
+double off_diagonal(int64_t n, const T* B, double norm) {
+  return norm > 0.0 ? std::sqrt(symmetric_squares(n, B).off_diagonal) / norm : 0.0;
 }
 
 // One matrix on its way: A; Q; and what belongs to Q.
@@ -47,9 +52,9 @@ struct Basis {
   double* quotients;          // diag(QᵀAQ)
   double ratio = std::numeric_limits<double>::infinity();
 
-  Basis(int64_t size, const T* source, T* basis, Worker& worker)
+  Basis(int64_t size, const T* source, T largest, T* basis, Worker& worker)
       : n(size),
-        A(in_range(n, source, scale, worker)),
+        A(in_range(n, source, largest, scale, worker)),
         Q(basis),
         product(worker.take<T>(n * n)),
         B(worker.take<T>(n * n)),
@@ -64,16 +69,11 @@ struct Basis {
   void evaluate(const Parallel& team) {
     gemmt(team, Op::T, Op::N, n, n, T(1), Q, n, product, n, T(0), B, n);
     for (int64_t i = 0; i < n; ++i) quotients[i] = static_cast<double>(B[i * n + i]);
-    ratio = norm > 0.0 ? std::sqrt(symmetric_squares(n, B).off_diagonal) / norm : 0.0;
+    ratio = off_diagonal(n, B, norm);
   }
 
   // The diagonal alone, where the ratio is not asked for.
-  void evaluate_diagonal() {
-    std::fill_n(quotients, n, 0.0);
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t j = 0; j < n; ++j)
-        quotients[j] += static_cast<double>(Q[i * n + j]) * static_cast<double>(product[i * n + j]);
-  }
+  void evaluate_diagonal() { column_products(n, n, Q, n, product, n, quotients); }
 
   // The columns by descending Rayleigh quotient, ties by index.
   int64_t* descending(Worker& worker) const {
@@ -86,9 +86,10 @@ struct Basis {
 
 // Q's columns, in `order`, ← the columns of W.
 template <class T>
-void scatter_columns(int64_t n, const int64_t* order, const T* W, T* Q) {
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t k = 0; k < n; ++k) Q[i * n + order[k]] = W[i * n + k];
+void scatter_columns(int64_t n, const int64_t* order, const T* W, T* Q, Worker& worker) {
+  int64_t* from = worker.take<int64_t>(n);
+  for (int64_t k = 0; k < n; ++k) from[order[k]] = k;
+  gather_columns(n, n, from, W, Q, worker);
 }
 
 template <class T>
@@ -97,45 +98,31 @@ void qr_step(Basis<T>& basis, Worker& worker) {
   const int64_t* order = basis.descending(worker);
   const T mu = static_cast<T>(static_cast<double>(n) * unit_roundoff<T>() * basis.norm);
   T* S = basis.room;
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t k = 0; k < n; ++k) S[i * n + k] = basis.product[i * n + order[k]] + mu * basis.Q[i * n + order[k]];
+  for (int64_t i = 0; i < n * n; ++i) basis.product[i] += mu * basis.Q[i];
+  gather_columns(n, n, order, basis.product, S, worker);
   orthonormalize_columns(n, n, S, S, worker);
-  scatter_columns(n, order, S, basis.Q);
+  scatter_columns(n, order, S, basis.Q, worker);
 }
 
 template <class T>
 void rotation_step(Basis<T>& basis, Worker& worker) {
   const int64_t n = basis.n;
-  T *W = basis.room, *rotation = basis.product;
+  T *W = basis.room, *T_skew = basis.product, *diagonal = worker.take<T>(n);
   const double mean = basis.ratio * basis.norm / static_cast<double>(n);
   const double noise = 4.0 * unit_roundoff<T>() * basis.norm;
-  const T floor = static_cast<T>(mean * mean + noise * noise);
-  for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < i; ++j) {  // the pair (j, i), j < i
-      const T o = basis.B[i * n + j], d = static_cast<T>(basis.quotients[i] - basis.quotients[j]);
-      const T squares = d * d + o * o, bottom = std::max(squares + o * o + floor, std::numeric_limits<T>::min());
-      rotation[i * n + j] = -o * std::copysign(std::sqrt(squares) / bottom, d);  // no branch: it vectorises
-    }
-    rotation[i * n + i] = T(0);
-  }
-  mirror_lower(n, rotation);  // skew: the mirror image with the other sign
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = i + 1; j < n; ++j) rotation[i * n + j] = -rotation[i * n + j];
+  for (int64_t j = 0; j < n; ++j) diagonal[j] = static_cast<T>(basis.quotients[j]);
+  rotation(n, basis.B, diagonal, static_cast<T>(mean * mean + noise * noise), T_skew);
   // Q + QT, its columns in descending order: a triangular factorisation leaves the first ones most at rest.
   const int64_t* order = basis.descending(worker);
   T* turned = basis.B;
   std::copy_n(basis.Q, n * n, turned);
-  gemm(worker.team, Op::N, Op::N, n, n, n, T(1), basis.Q, n, rotation, n, T(1), turned, n);
-  const auto gather = [&] {
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t k = 0; k < n; ++k) W[i * n + k] = turned[i * n + order[k]];
-  };
-  gather();
+  gemm(worker.team, Op::N, Op::N, n, n, n, T(1), basis.Q, n, T_skew, n, T(1), turned, n);
+  gather_columns(n, n, order, turned, W, worker);
   if (!polish_columns(n, n, W, worker)) {  // its Gram matrix I + TᵀT is well conditioned, where Q was orthogonal
-    gather();
+    gather_columns(n, n, order, turned, W, worker);
     orthonormalize_columns(n, n, W, W, worker);
   }
-  scatter_columns(n, order, W, basis.Q);
+  scatter_columns(n, order, W, basis.Q, worker);
 }
 
 // V[z,n], the eigenvectors (as rows) of a null space, any basis of which is as good: the one nearest to the z old
@@ -181,10 +168,8 @@ bool eigh_step(Basis<T>& basis, Worker& worker) {
 template <class T>
 void keep_signs(int64_t n, const T* Q_old, T* Q, Worker& worker) {
   double* overlap = worker.take<double>(n);
-  std::fill_n(overlap, n, 0.0);
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < n; ++j)
-      overlap[j] += static_cast<double>(Q_old[i * n + j]) * static_cast<double>(Q[i * n + j]);
+  column_products(n, n, Q_old, n, Q, n, overlap);
+  if (std::none_of(overlap, overlap + n, [](double x) { return x < 0.0; })) return;
   T* sign = worker.take<T>(n);
   for (int64_t j = 0; j < n; ++j) sign[j] = overlap[j] < 0.0 ? T(-1) : T(1);
   for (int64_t i = 0; i < n; ++i)
@@ -216,8 +201,9 @@ void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t m
   const T* Q_old = group.Q_old + index * size;
   T* Q = group.Q + index * size;
   std::copy_n(Q_old, size, Q);
-  if (!all_finite(size, A) || !all_finite(size, Q)) return report_nan(group, index, 0, kNonFinite);
-  Basis<T> basis(n, A, Q, worker);
+  const T largest = largest_magnitude(size, A);
+  if (!std::isfinite(largest) || !all_finite(size, Q)) return report_nan(group, index, 0, kNonFinite);
+  Basis<T> basis(n, A, largest, Q, worker);
   if (basis.norm == 0.0) max_steps = 0;  // any basis is one of 0
 
   bool last_was_qr = false;
@@ -260,8 +246,9 @@ void eigh_of_one(const BasisGroup<T>& group, int64_t index, Worker& worker) {
     std::fill_n(Q, size, std::numeric_limits<T>::quiet_NaN());
     report_nan(group, index, steps, info);
   };
-  if (!all_finite(size, A)) return fail(0, kNonFinite);
-  Basis<T> basis(n, A, Q, worker);
+  const T largest = largest_magnitude(size, A);
+  if (!std::isfinite(largest)) return fail(0, kNonFinite);
+  Basis<T> basis(n, A, largest, Q, worker);
   T* w = worker.take<T>(n);
   std::copy_n(basis.A, size, basis.room);
   if (!blas::eigh(n, basis.room, w, worker)) return fail(1, kNotConverged);
@@ -299,16 +286,18 @@ template <class T>
 void off_diagonal_ratio(int64_t batch, int64_t n, const T* A, const T* Q, T* ratio, const Parallel& parallel) {
   const int64_t size = n * n;
   for_each_divisible(parallel, batch, 2 * size * n, [&](int64_t b, Worker& worker) {
-    if (!all_finite(size, A + b * size) || !all_finite(size, Q + b * size)) {
+    const T largest = largest_magnitude(size, A + b * size);
+    if (!std::isfinite(largest) || !all_finite(size, Q + b * size)) {
       ratio[b] = std::numeric_limits<T>::quiet_NaN();
       return;
     }
-    T* copy = worker.take<T>(size);
-    std::copy_n(Q + b * size, size, copy);
-    Basis<T> basis(n, A + b * size, copy, worker);
-    basis.multiply(worker.team);
-    basis.evaluate(worker.team);
-    ratio[b] = static_cast<T>(basis.ratio);
+    double scale;
+    const T* scaled = in_range(n, A + b * size, largest, scale, worker);
+    T* product = worker.take<T>(size);
+    T* B = worker.take<T>(size);
+    gemm(worker.team, Op::N, Op::N, n, n, n, T(1), scaled, n, Q + b * size, n, T(0), product, n);
+    gemmt(worker.team, Op::T, Op::N, n, n, T(1), Q + b * size, n, product, n, T(0), B, n);
+    ratio[b] = static_cast<T>(off_diagonal(n, B, std::sqrt(sum_of_squares(size, scaled))));
   });
 }
 

@@ -10,7 +10,8 @@ inline constexpr int64_t kBlock =
     256;  // rows and columns of a block of C: its panels of B stay in the second-level one
 
 inline constexpr int64_t kLanes = 16;  // of the widest vector
-inline constexpr int64_t kSolve = 32;  // rows of a triangle that is solved by substitution
+inline constexpr int64_t kSolve = 32;  // rows of a triangle that is factored by columns, solved by substitution
+inline constexpr int64_t kStrip = 32;  // rows whose columns are permuted at once
 
 // Elements of workspace for a block: strips of A and panels of B, rounded up to whole ones.
 inline constexpr int64_t kWorkspace = kDepth * (2 * kBlock + 64);
@@ -104,6 +105,10 @@ struct Kernels {
   T (*largest)(int64_t count, const T* x);       // magnitude; infinite or NaN where one element is
   double (*squares)(int64_t count, const T* x);  // their sum, in float64
   void (*block_rows)(const BlockRows<T>& rows);
+  bool (*cholesky)(int64_t n, T* A, int64_t lda);  // n ≤ kSolve
+  void (*gather_columns)(int64_t m, int64_t n, const int64_t* from, const T* X, T* Y, T* room);
+  void (*column_products)(int64_t m, int64_t n, const T* X, int64_t ldx, const T* Y, int64_t ldy, double* sums);
+  void (*rotation)(int64_t n, const T* B, const T* diagonal, T floor, T least, T* R);
   void (*spread_lower)(int64_t n, const T* A, T* S, int64_t lds);  // into the S of a Reduction
   void (*mirror_squares)(int64_t n, T* S, int64_t lds);            // of such an S, whose lower triangle has changed
   void (*tridiagonal_panel)(int64_t n, const Reduction<T>& p);     // its last kPanel rows, of n > kPanel

@@ -15,7 +15,10 @@
 #include "kernels/cpu/gemm/reduce_body.h"
 #include "kernels/cpu/gemm/rotations_body.h"
 #include "kernels/cpu/gemm/secular_body.h"
+#include "kernels/cpu/gemm/triangle_body.h"
 #include "kernels/cpu/gemm/tridiagonal_body.h"
+// Of these:
+#include "kernels/cpu/gemm/column_body.h"
 
 template <class T, bool Pairs = false>
 constexpr Kernels<T> kKernels = {block<T, false>,
@@ -26,6 +29,10 @@ constexpr Kernels<T> kKernels = {block<T, false>,
                                  largest<T>,
                                  squares<T>,
                                  block_rows<T>,
+                                 cholesky<T>,
+                                 gather_columns<T>,
+                                 column_products<T>,
+                                 rotation<T>,
                                  spread_lower<T>,
                                  mirror_squares<T>,
                                  tridiagonal_panel<T>,

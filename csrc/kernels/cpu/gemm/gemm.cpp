@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -61,6 +62,19 @@ T* workspace() {
 // The end of part i of `count` equal parts of `size`, in multiples of 32.
 int64_t part(int64_t size, int64_t count, int64_t i) { return std::min(size, (size * i / count + 31) / 32 * 32); }
 
+// Rows and columns of the blocks: smaller ones where a team would else stand by.
+int64_t side_of_blocks(const Parallel& team, int64_t m, int64_t n, int64_t k, bool lower) {
+  constexpr int64_t kLeast = 32, kWorthSharing = 1000000;  // multiplications: twice what it costs to wake a thread
+  int64_t side = kernels::kBlock;
+  if (team.threads <= 1 || team.launch == nullptr || m * n * k < kWorthSharing) return side;
+  const auto blocks = [&] {
+    const int64_t down = (m + side - 1) / side, across = (n + side - 1) / side;
+    return lower ? down * (down + 1) / 2 : down * across;
+  };
+  while (side > kLeast && blocks() < team.threads) side /= 2;
+  return side;
+}
+
 template <class T>
 void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& product, bool pairs = false) {
   if (m == 0 || n == 0) return;
@@ -73,8 +87,8 @@ void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& prod
     return;
   }
   const auto block = pairs ? kernels::chosen<T>().block_of_pairs : kernels::chosen<T>().block;
-  const int64_t down = (m + kernels::kBlock - 1) / kernels::kBlock,
-                across = (n + kernels::kBlock - 1) / kernels::kBlock;
+  const int64_t side = side_of_blocks(team, m, n, product.k, product.lower);
+  const int64_t down = (m + side - 1) / side, across = (n + side - 1) / side;
   if (down * across == 1) return block(product, {0, m, 0, n}, workspace<T>());
   std::vector<Range> ranges;
   for (int64_t i = 0; i < down; ++i)
@@ -160,25 +174,6 @@ void solve(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw) {
   solve(m, n - h, L + h * ldl + h, ldl, W + h, ldw);
 }
 
-// By columns, the rest updated after each.
-template <class T>
-bool small_cholesky(int64_t n, T* A, int64_t lda) {
-  T column[kernels::kSolve];
-  for (int64_t j = 0; j < n; ++j) {
-    const T pivot = A[j * lda + j];
-    if (!(pivot > T(0))) return false;
-    const T root = std::sqrt(pivot);
-    A[j * lda + j] = root;
-    for (int64_t i = j + 1; i < n; ++i) column[i] = A[i * lda + j] /= root;
-    for (int64_t i = j + 1; i < n; ++i) {
-      const T factor = column[i];
-      T* row = A + i * lda;
-      for (int64_t k = j + 1; k <= i; ++k) row[k] -= factor * column[k];
-    }
-  }
-  return true;
-}
-
 }  // namespace
 
 template <class T>
@@ -190,7 +185,7 @@ void solve_right_transposed(const Parallel& team, int64_t m, int64_t n, const T*
 
 template <class T>
 bool cholesky(const Parallel& team, int64_t n, T* A, int64_t lda) {
-  if (n <= kernels::kSolve) return small_cholesky(n, A, lda);
+  if (n <= kernels::kSolve) return kernels::chosen<T>().cholesky(n, A, lda);
   const int64_t h = half(n);
   T *side = A + h * lda, *rest = side + h;
   if (!cholesky(team, h, A, lda)) return false;
@@ -224,6 +219,22 @@ void sum_block_rows(const kernels::BlockRows<T>& rows) {
   kernels::chosen<T>().block_rows(rows);
 }
 
+template <class T>
+void gather_columns(int64_t m, int64_t n, const int64_t* from, const T* X, T* Y, Worker& worker) {
+  const Worker::Scope scope(worker);
+  kernels::chosen<T>().gather_columns(m, n, from, X, Y, worker.take<T>(kernels::kStrip * n));
+}
+
+template <class T>
+void column_products(int64_t m, int64_t n, const T* X, int64_t ldx, const T* Y, int64_t ldy, double* sums) {
+  kernels::chosen<T>().column_products(m, n, X, ldx, Y, ldy, sums);
+}
+
+template <class T>
+void rotation(int64_t n, const T* B, const T* diagonal, T floor, T* R) {
+  kernels::chosen<T>().rotation(n, B, diagonal, floor, std::numeric_limits<T>::min(), R);
+}
+
 #define KRONLA_INSTANTIATE(T)                                                                                        \
   template void gemm<T>(const Parallel&, Op, Op, int64_t, int64_t, int64_t, T, const T*, int64_t, const T*, int64_t, \
                         T, T*, int64_t);                                                                             \
@@ -236,7 +247,10 @@ void sum_block_rows(const kernels::BlockRows<T>& rows) {
   template void transpose<T>(int64_t, int64_t, const T*, T*);                                                        \
   template T largest_magnitude<T>(int64_t, const T*);                                                                \
   template double sum_of_squares<T>(int64_t, const T*);                                                              \
-  template void sum_block_rows<T>(const kernels::BlockRows<T>&);
+  template void sum_block_rows<T>(const kernels::BlockRows<T>&);                                                     \
+  template void gather_columns<T>(int64_t, int64_t, const int64_t*, const T*, T*, Worker&);                          \
+  template void column_products<T>(int64_t, int64_t, const T*, int64_t, const T*, int64_t, double*);                 \
+  template void rotation<T>(int64_t, const T*, const T*, T, T*);
 
 KRONLA_INSTANTIATE(float)
 KRONLA_INSTANTIATE(double)

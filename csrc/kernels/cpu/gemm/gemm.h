@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/worker.h"
 #include "kernels/parallel.h"
 
 namespace kronla {
@@ -73,6 +74,19 @@ double sum_of_squares(int64_t count, const T* x);
 // Sums over rows of blocks: see there.
 template <class T>
 void sum_block_rows(const kernels::BlockRows<T>& rows);
+
+// Y[m,n]'s column k ← column from[k] of X[m,n]; they do not overlap.
+template <class T>
+void gather_columns(int64_t m, int64_t n, const int64_t* from, const T* X, T* Y, Worker& worker);
+
+// sums[n] ← Σ_i X_ij Y_ij in float64, for X[m,n] and Y[m,n].
+template <class T>
+void column_products(int64_t m, int64_t n, const T* X, int64_t ldx, const T* Y, int64_t ldy, double* sums);
+
+// The skew R[n,n] of the rotations that reduce the lower triangle of B[n,n], B_ij = o, d = diagonal[i] - diagonal[j]:
+// R_ij ← -o s √(d² + o²) / (d² + 2o² + floor) for i > j, with the sign s of d.
+template <class T>
+void rotation(int64_t n, const T* B, const T* diagonal, T floor, T* R);
 
 // "avx512", "avx2" or "portable": the best that the processor has, or what the environment variable KRONLA_ISA demands,
 // read once. Throws std::runtime_error for a name that is none of these or that the processor cannot run.

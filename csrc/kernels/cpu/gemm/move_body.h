@@ -1,4 +1,4 @@
-// Transposes, mirror images and triangular solves by substitution. Included as block_body.h says.
+// Transposes, mirror images and permutations of columns. Included as block_body.h says.
 
 typedef float MoveFloats __attribute__((vector_size(kMove)));
 typedef double MoveDoubles __attribute__((vector_size(kMove)));
@@ -120,29 +120,25 @@ void transposed(int64_t m, int64_t n, const T* A, T* B) {
       move_transposed(smaller(step, m - i), smaller(step, n - j), A + i * n + j, n, B + j * m + i, m);
 }
 
-// By substitution, over `side` rows of W at a time, transposed: then a column of them is a few vectors.
+// Y[m,n]'s column k ← column from[k] of X[m,n]: rows of a transposed strip, transposed back. room: kStrip n elements.
 template <class T>
-void solve(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw) {
-  using S = Simd<T>;
-  constexpr int vectors = 4, side = vectors * S::lanes;
-  alignas(64) T x[kSolve * side];
-  for (int64_t i = 0; i < kSolve * side; ++i) x[i] = T(0);
-  for (int64_t row = 0; row < m; row += side, W += side * ldw) {
-    const int64_t rows = smaller(side, m - row);
-    move_transposed(rows, n, W, ldw, x, side);
-    for (int64_t c = 0; c < n; ++c) {
-      typename S::Vector sum[vectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sum[v] = S::load(x + c * side + v * S::lanes);
-      for (int64_t k = 0; k < c; ++k) {
-        const typename S::Vector factor = S::broadcast(-L[c * ldl + k]);
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) sum[v] = S::fused(factor, S::load(x + k * side + v * S::lanes), sum[v]);
+void gather_columns(int64_t m, int64_t n, const int64_t* from, const T* X, T* Y, T* room) {
+  constexpr int lanes = kMoveLanes<T>;
+  for (int64_t row = 0; row < m; row += kStrip) {
+    const int64_t rows = smaller(kStrip, m - row), whole = rows / lanes * lanes;
+    move_transposed(rows, n, X + row * n, n, room, kStrip);
+    T* target = Y + row * n;
+    int64_t k = 0;
+    for (; k + lanes <= n; k += lanes)
+      for (int64_t r = 0; r < whole; r += lanes) {
+        Move<T> x[lanes];
+#pragma GCC unroll 8
+        for (int i = 0; i < lanes; ++i) __builtin_memcpy(&x[i], room + from[k + i] * kStrip + r, sizeof x[i]);
+        transpose_square<T>(x);
+#pragma GCC unroll 8
+        for (int i = 0; i < lanes; ++i) __builtin_memcpy(target + (r + i) * n + k, &x[i], sizeof x[i]);
       }
-      const typename S::Vector inverse = S::broadcast(T(1) / L[c * ldl + c]);
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) S::store(x + c * side + v * S::lanes, S::multiply(sum[v], inverse));
-    }
-    move_transposed(n, rows, x, side, W, ldw);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = r < whole ? k : 0; c < n; ++c) target[r * n + c] = room[from[c] * kStrip + r];
   }
 }
