@@ -28,7 +28,7 @@ LOG := $(VENV)/build.log
 PIP := $(PY) -m pip --disable-pip-version-check
 TORCH_STAMP := $(STAMPS)/spec-$(shell echo '$(TORCH_SPEC)' | tr -c 'A-Za-z0-9.\n' _)
 
-BUILD_TOOLS := setuptools wheel pybind11 ninja scipy-openblas32 numpy
+BUILD_TOOLS := setuptools wheel pybind11 ninja numpy
 NATIVE := $(shell find csrc/kernels csrc/bindings -type f 2>/dev/null)
 FORMATTED := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' 2>/dev/null)
 

@@ -39,7 +39,7 @@ NVCC_FLAGS = ["-O3", "-std=c++17", "-Xcompiler=-fvisibility=hidden"]
 CUDA_ARCHITECTURES = "8.0;9.0;10.0"
 
 # What is imported here, and what pip calls it.
-BUILD_PACKAGES = {"torch": "torch>=2.10", "pybind11": "pybind11", "scipy_openblas32": "scipy-openblas32"}
+BUILD_PACKAGES = {"torch": "torch>=2.10", "pybind11": "pybind11"}
 if tuple(map(int, setuptools.__version__.split(".")[:2])) < (70, 1):
     BUILD_PACKAGES["wheel"] = "wheel"  # later setuptools bring their own
 
@@ -147,16 +147,12 @@ def decide_cuda(setting: str, obstacle: str | None) -> tuple[bool, str]:
     return obstacle is None, f"KRONLA_CUDA={setting}: {obstacle or 'torch, nvcc and the sources are here'}"
 
 
-def cpu_extension(cpp_extension, pybind11, openblas):
-    # $ORIGIN is the installed kronla/, beside which pip puts scipy_openblas32/.
+def cpu_extension(cpp_extension, pybind11):
     return cpp_extension.CppExtension(
         "kronla._C",
         find(CPU_SOURCES),
         depends=find(HEADERS),
-        include_dirs=[str(ROOT / "csrc"), pybind11.get_include(), openblas.get_include_dir()],
-        library_dirs=[openblas.get_lib_dir()],
-        libraries=[openblas.get_library()],
-        runtime_library_dirs=["$ORIGIN/../scipy_openblas32/lib"],
+        include_dirs=[str(ROOT / "csrc"), pybind11.get_include()],
         extra_compile_args={"cxx": CXX_FLAGS},
     )
 
@@ -175,8 +171,8 @@ def cuda_extension(cpp_extension, pybind11):
     )
 
 
-def build_command(cpp_extension, says: str, torch_version: str, openblas_dir: str):
-    """torch's build_ext, which keeps its objects between builds and lets a build in place find OpenBLAS."""
+def build_command(cpp_extension, says: str, torch_version: str):
+    """torch's build_ext, which keeps its objects between builds."""
 
     class BuildExt(cpp_extension.BuildExtension):
         def finalize_options(self) -> None:
@@ -188,10 +184,6 @@ def build_command(cpp_extension, says: str, torch_version: str, openblas_dir: st
 
         def run(self) -> None:
             print(says, flush=True)
-            if self.inplace or self.editable_mode:  # asked here: setuptools clears `inplace` while it builds
-                for extension in self.extensions:
-                    if openblas_dir in extension.library_dirs:
-                        extension.runtime_library_dirs.append(openblas_dir)
             super().run()
 
     return BuildExt
@@ -200,7 +192,7 @@ def build_command(cpp_extension, says: str, torch_version: str, openblas_dir: st
 def extension_arguments() -> dict:
     """The arguments of setuptools.setup that need torch, a compiler and the rest of the tools."""
     setting = cuda_setting()
-    torch, pybind11, openblas, *_ = require_modules(BUILD_PACKAGES)
+    torch, pybind11, *_ = require_modules(BUILD_PACKAGES)
     require_torch_2_10(torch.__version__)
     require_compiler()
     find_toolkit()  # before torch looks for it
@@ -208,11 +200,11 @@ def extension_arguments() -> dict:
 
     obstacle = cuda_obstacle(torch.__version__, torch.version.cuda, cpp_extension.CUDA_HOME)
     with_cuda, reason = decide_cuda(setting, obstacle)
-    extensions = [cpu_extension(cpp_extension, pybind11, openblas)]
+    extensions = [cpu_extension(cpp_extension, pybind11)]
     if with_cuda:
         extensions.append(cuda_extension(cpp_extension, pybind11))
     says = f"kronla: builds for {'CPU and CUDA' if with_cuda else 'CPU only'} ({reason})"
-    command = build_command(cpp_extension, says, torch.__version__, openblas.get_lib_dir())
+    command = build_command(cpp_extension, says, torch.__version__)
     return {"ext_modules": extensions, "cmdclass": {"build_ext": command}}
 
 

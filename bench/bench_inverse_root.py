@@ -9,14 +9,9 @@ from torch import Tensor
 
 import kronla
 from bench import cases, shapes
-from kronla.ops import policy
 
 DAMPING = 1e-6
 ROOTS = (4, 2)
-# Half products of all steps that the polynomials for a condition of 1e7 take, by p.
-HALF_PRODUCTS = {4: 32, 2: 27}
-
-
 # The residual that counts as good by default. Given, it lets kronla decompose in float32 too, as torch does.
 RTOL = 0.1
 
@@ -100,14 +95,9 @@ def judge(inputs: cases.Inputs, p: int) -> cases.Judge:
     return lambda results: cases.worst_relative_error([results[i] for i in chosen], truth)
 
 
-def flops(As: list[Tensor], p: int) -> float:
-    """Half of each product of the polynomials; or a decomposition (4/3 + 4/3 + 2 n³) and half a product."""
-    polynomial = policy.ROOT_METHODS["polynomial"]
-    return sum(
-        cases.cubes([A])
-        * (HALF_PRODUCTS[p] if policy.root_method("auto", p, DAMPING, None, A) == polynomial else cases.EIGH + 1)
-        for A in As
-    )
+def flops(As: list[Tensor]) -> float:
+    """A decomposition (4/3 + 4/3 + 2 n³) and half a product."""
+    return cases.cubes(As) * (cases.EIGH + 1)
 
 
 def rtol_case(workload: str, p: int) -> cases.Case:
@@ -119,7 +109,7 @@ def rtol_case(workload: str, p: int) -> cases.Case:
         partial(by_kronla, p=p, rtol=RTOL),
         {f"inverse_root rtol={RTOL} / eigh": {"eigh": partial(by_eigh, p=p)}},
         partial(judge, p=p),
-        lambda inputs, results: cases.Work(flops(inputs[0], p)),
+        lambda inputs, results: cases.Work(flops(inputs[0])),
     )
 
 
@@ -141,7 +131,7 @@ def case(workload: str, p: int) -> cases.Case:
         partial(by_kronla, p=p),
         groups,
         partial(judge, p=p),
-        lambda inputs, results: cases.Work(flops(inputs[0], p)),
+        lambda inputs, results: cases.Work(flops(inputs[0])),
     )
 
 

@@ -40,7 +40,7 @@ def judge(inputs: cases.Inputs) -> cases.Judge:
 
 def work(inputs: cases.Inputs, results: list[Tensor]) -> cases.Work:
     Ls, Rs, _ = inputs
-    return cases.Work(bench_factors.work(inputs, results).amount + bench_inverse_root.flops(Ls + Rs, P))
+    return cases.Work(bench_factors.work(inputs, results).amount + bench_inverse_root.flops(Ls + Rs))
 
 
 def case(workload: str, rtol: float | None = None) -> cases.Case:

@@ -59,7 +59,7 @@ def choices(n: int, A: Tensor, Q: Tensor) -> list[tuple[str, str, str, dict[str,
         method: lambda method=method: kronla.inverse_root(A, 4, relative_damping=1e-6, method=method)
         for method in ("eigh", "polynomial")
     }
-    number = policy.root_method("auto", 4.0, 1e-6, None, A)
+    number = policy.root_method("auto", 4.0, None, A)
     root = next(name for name in roots if policy.ROOT_METHODS[name] == number)
     bases = {
         method: lambda method=method: kronla.update_eigenbasis(A, Q, tol=0.01, max_steps=8, method=method)

@@ -8,7 +8,7 @@
 # OUT     where logs and results.json go (default: bench/results/<device>)
 # PYTHON  the Python that has torch (default: python3)
 # KRONLA_COMMIT  what results.json says of the version where there is no git (default: unknown)
-# WHEELS  a folder of wheels of packages that this Python lacks (scipy-openblas32, pybind11, ...)
+# WHEELS  a folder of wheels of packages that this Python lacks (pybind11, pytest, ...)
 set -u
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit 1
 PYTHON=${PYTHON:-python3}

@@ -1,7 +1,6 @@
 """The machine of a measurement: what it is, what it can do at most, and who else used it."""
 
 import datetime
-import importlib.metadata
 import os
 import platform
 import resource
@@ -35,14 +34,11 @@ def facts() -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "instruction set": build["isa"],
-        "blas core": build["blas_core"],
-        "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", ""),
         "openmp": {name: value for name in PASSIVE if (value := os.environ.get(name))},
         "versions": {
             "kronla": collected["kronla"],
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "openblas": importlib.metadata.version("scipy-openblas32"),
             "compiler": build["compiler"],
         },
         "commit": commit(),

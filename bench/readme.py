@@ -62,7 +62,7 @@ def _conditions(record: dict) -> str:
     versions = facts["versions"]
     paragraph = (
         f"Torch's time over kronla's, on {facts['cpu']} with {facts['threads']} threads ({facts['instruction set']};"
-        f" torch {versions['torch']}; OpenBLAS {versions['openblas']} as {facts['blas core']}), {facts['date']},"
+        f" torch {versions['torch']}), {facts['date']},"
         f" commit {facts['commit']}. Targets: mean / no workload below. Of the machine: the least work of kronla's way"
         " (half a product where it is symmetric) at the measured rate of a float32 gemm,"
         f" {peak['flops'] / 1e9:.0f} GF/s (torch's own: {peak['measured']['torch gemm GF/s']:.0f}), or for the"

@@ -114,7 +114,6 @@ def show(record: dict, console: Console) -> None:
     facts = record["machine"]
     console.print(
         f"{facts['cpu']}; {facts['threads']} threads; {facts['instruction set']}; torch {facts['versions']['torch']};"
-        f" BLAS core {facts['blas core']} (OPENBLAS_CORETYPE={facts['OPENBLAS_CORETYPE'] or 'not set'});"
         f" {record['seconds']:.0f} s"
     )
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in record["peak"]["measured"].items())

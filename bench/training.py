@@ -86,7 +86,7 @@ def report(workload: Workload, steps: int, store: Store, out: Path, console: Con
         "workload": workload.name,
         "data": workload.data,
         "steps": steps,
-        "machine": {name: collect().get(name) for name in ("torch", "cpu", "blas core", "instruction set")},
+        "machine": {name: collect().get(name) for name in ("torch", "cpu", "instruction set")},
         "summary": summary,
         "times": times,
         "runs": [asdict(run) for run in runs],

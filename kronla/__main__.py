@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
-    "info": "print versions, devices, BLAS and instruction set",
+    "info": "print versions, devices and instruction set",
     "check": "verify every op on every available device against the float64 references",
     "demo": "train on real data with three optimizers and compare with torch.linalg",
     "bench": "run the benchmarks against torch (from a checkout)",

@@ -33,7 +33,7 @@ def has_cuda_kernels() -> bool:
 
 
 def build_info() -> dict[str, Any]:
-    """What was built and which BLAS is in use: blas_config, blas_core, isa, compiler, torch_target, cuda.
+    """What was built, and the instruction set in use: isa, compiler, torch_target, cuda.
 
     With CUDA also cuda_compiled and cuda_runtime, the versions that it was compiled with and runs on,
     cuda_architectures, the compute capabilities that it was compiled for, an underscore between two, and cusolver, the

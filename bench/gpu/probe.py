@@ -18,7 +18,6 @@ PACKAGES = [
     "cupy",
     "pybind11",
     "ninja",
-    "scipy-openblas32",
     "setuptools",
 ]
 PACKAGES += ["pytest", "hypothesis", "rich"]
@@ -58,7 +57,7 @@ def device_facts() -> dict[str, Any]:
 
 
 def importable() -> dict[str, bool]:
-    names = ("torch", "pybind11", "ninja", "scipy_openblas32", "cupy", "pytest", "hypothesis", "rich")
+    names = ("torch", "pybind11", "ninja", "cupy", "pytest", "hypothesis", "rich")
     return {name: importlib.util.find_spec(name) is not None for name in names}
 
 

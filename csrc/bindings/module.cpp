@@ -3,15 +3,12 @@
 
 #include <string>
 
-#include "kernels/cpu/blas.h"
 #include "kernels/cpu/gemm/gemm.h"
 
 namespace {
 
 pybind11::dict build_info() {
   pybind11::dict info;
-  info["blas_config"] = kronla::blas::config();
-  info["blas_core"] = kronla::blas::core_name();
   info["isa"] = kronla::instruction_set();  // in use
   info["compiler"] = std::string(__VERSION__);
   info["torch_target"] = "2.10";  // the stable ABI that the binary asks for
@@ -23,5 +20,5 @@ pybind11::dict build_info() {
 
 PYBIND11_MODULE(_C, m) {
   kronla::instruction_set();  // a wrong KRONLA_ISA is an ImportError, not a failure in the middle of a call
-  m.def("build_info", &build_info, "What was built, and the BLAS in use, as a dict.");
+  m.def("build_info", &build_info, "What was built, as a dict.");
 }

@@ -35,7 +35,6 @@ def collect() -> dict[str, str]:
         "python": f"{platform.python_version()} ({sys.executable})",
         "torch": f"{torch.__version__} (CUDA {torch.version.cuda or 'no'})",
         "numpy": _version("numpy"),
-        "scipy-openblas32": _version("scipy-openblas32"),
         "platform": platform.platform(),
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
         "threads": f"{torch.get_num_threads()} (torch.get_num_threads)",
@@ -60,8 +59,7 @@ def has_cuda_kernels() -> bool:
 def _native_facts() -> dict[str, str]:
     build = _native.build_info()
     return {
-        "blas": f"{build['blas_config']}",
-        "blas core": f"{build['blas_core']} (OPENBLAS_CORETYPE={os.environ.get('OPENBLAS_CORETYPE') or 'not set'})",
+        "BLAS": "none: kronla's own kernels (OPENBLAS_CORETYPE and the like change nothing)",
         "instruction set": f"{build['isa']}",
         "compiler": f"{build['compiler']}",
         "torch ABI": f"{build['torch_target']} and later",

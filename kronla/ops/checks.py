@@ -20,7 +20,7 @@ from kronla import _native
 
 ACCUMULATORS = (torch.float32, torch.float64)
 GRADIENTS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-LARGEST_INTEGER = 2**31 - 1  # of sizes and steps: BLAS counts no further
+LARGEST_INTEGER = 2**31 - 1  # of sizes and steps
 _LARGEST_FLOAT = sys.float_info.max
 DEVICES = ("cpu", "meta", *(("cuda",) if _native.has_cuda_kernels() else ()))
 

@@ -45,7 +45,8 @@ def inverse_root(
 
     .. math:: X \approx D^{-1/p}, \qquad D = A + (\mathrm{damping} + \mathrm{relative\_damping}\,\|A\|_F)\, I
 
-    ``"eigh"`` takes D = QΛQᵀ in float64. ``"polynomial"`` needs products only: X ← X q(M), M ← q(M)ʳ M with
+    ``"eigh"`` takes D = QΛQᵀ, in float64 up to Λ and the eigenvectors of the tridiagonal form that D is brought to first
+    (Householder; Cuppen 1981; Gu and Eisenstat 1995). ``"polynomial"`` needs products only: X ← X q(M), M ← q(M)ʳ M with
     polynomials q designed ahead of time by linear programs for an interval that holds the spectrum of M (kronla's own;
     ``csrc/kernels/inverse_root_schedules.py``), the first steps in float64.
 
@@ -58,8 +59,8 @@ def inverse_root(
         method: "auto" (:mod:`kronla.ops.policy`), "eigh" (any p), or "polynomial" (p = r/s with r in 2, 3, 4, 6, 8;
             e.g. 4/3, and 1 as 2/2).
         rtol: residual above which info is 1; None means 0.1. Where it is given, it is for "auto" also the accuracy that
-            is wanted: a float32 A on a CPU is then decomposed in float32 first, in two thirds of the time, and in
-            float64 only where the residual is above rtol. With None, and for "eigh", always in float64.
+            is wanted: a float32 A on a CPU is then decomposed in float32 first, which saves up to a third of the time,
+            and in float64 only where the residual is above rtol. With None, and for "eigh", always in float64.
         max_steps: of the polynomials, ≥ 1; None means as many as the spectrum asks for.
         fallback: ``[..., n, n]``, returned for a matrix with info 2 or 3; None means NaN.
 
@@ -101,9 +102,7 @@ def inverse_root(
     arguments = _options(p, damping, relative_damping, method, rtol, max_steps)
     if fallback is not None:
         fallback = _fallback("fallback", fallback, "A", A)
-    return InverseRoot(
-        *_ops.inverse_root(A, fallback, policy.root_method(method, arguments[0], arguments[4], rtol, A), *arguments)
-    )
+    return InverseRoot(*_ops.inverse_root(A, fallback, policy.root_method(method, arguments[0], rtol, A), *arguments))
 
 
 def foreach_inverse_root(
@@ -145,7 +144,7 @@ def foreach_inverse_root(
         for i, (X, A) in enumerate(zip(given, matrices, strict=True))
     ]
     checks.together([(f"As[{i}]", A) for i, A in enumerate(matrices)])
-    methods = [policy.root_method(method, arguments[0], arguments[4], rtol, A) for A in matrices]
+    methods = [policy.root_method(method, arguments[0], rtol, A) for A in matrices]
     if not matrices:
         return []
     fields = _ops.foreach_inverse_root(matrices, given, methods, *arguments)

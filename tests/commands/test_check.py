@@ -107,7 +107,7 @@ def test_an_unknown_op_is_told(capsys):
 def test_info_prints_what_matters(capsys):
     assert main(["info"]) == 0
     out = capsys.readouterr().out
-    for name in ("kronla", "python", "torch", "devices", "blas core", "instruction set", "CUDA kernels"):
+    for name in ("kronla", "python", "torch", "devices", "BLAS", "instruction set", "CUDA kernels"):
         assert f"\n{name}" in f"\n{out}"
 
 

@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cpu/blas.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/cpu/worker.h"
 
@@ -20,7 +19,6 @@ inline Parallel worth(const Parallel& parallel, double work) { return work < 1.5
 template <class Body>
 void for_each(const Parallel& parallel, int64_t count, Body&& body) {
   if (count <= 0) return;
-  blas::use_one_thread();
   run_workers(parallel, count, [&](auto&& take) {
     Worker worker;
     for (int64_t i; (i = take()) >= 0;) {

@@ -6,8 +6,8 @@
 #include <numeric>
 
 #include "kernels/cpu/batch.h"
-#include "kernels/cpu/blas.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/eigh/eigh.h"
 #include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/orthonormalize.h"
 #include "kernels/status.h"
@@ -140,21 +140,21 @@ void align_null_space(int64_t n, int64_t z, const int64_t* columns, const T* Q, 
   std::copy_n(turned, z * n, V);
 }
 
-// False where LAPACK does not converge; then Q stays.
+// False where the decomposition does not converge; then Q stays.
 template <class T>
 bool eigh_step(Basis<T>& basis, Worker& worker) {
   const int64_t n = basis.n;
   const int64_t* order = basis.descending(worker);
-  T* V = basis.room;
+  T* V = basis.product;
   T* w = worker.take<T>(n);
-  std::copy_n(basis.A, n * n, V);
-  if (!blas::eigh(n, V, w, worker)) return false;
+  std::copy_n(basis.A, n * n, basis.room);
+  if (!eigendecompose(n, basis.room, V, w, worker)) return false;
   // Rows descending: the k-th largest eigenvalue to the column of rank k.
   for (int64_t i = 0; i < n / 2; ++i) {
     std::swap(w[i], w[n - 1 - i]);
     std::swap_ranges(V + i * n, V + (i + 1) * n, V + (n - 1 - i) * n);
   }
-  const double null = 16.0 * unit_roundoff<T>() * basis.norm;  // the noise of A's own rounding and of LAPACK
+  const double null = 16.0 * unit_roundoff<T>() * basis.norm;  // the noise of A's own rounding and of eigh
   const auto is_null = [&](T value) { return std::abs(static_cast<double>(value)) <= null; };
   const int64_t begin = std::find_if(w, w + n, is_null) - w;  // w is sorted: the null ones are neighbours
   const int64_t end = std::find_if_not(w + begin, w + n, is_null) - w;
@@ -251,8 +251,8 @@ void eigh_of_one(const BasisGroup<T>& group, int64_t index, Worker& worker) {
   Basis<T> basis(n, A, largest, Q, worker);
   T* w = worker.take<T>(n);
   std::copy_n(basis.A, size, basis.room);
-  if (!blas::eigh(n, basis.room, w, worker)) return fail(1, kNotConverged);
-  transpose(n, n, basis.room, Q);
+  if (!eigendecompose(n, basis.room, basis.product, w, worker)) return fail(1, kNotConverged);
+  transpose(n, n, basis.product, Q);
   basis.multiply(worker.team);
   basis.evaluate(worker.team);
   std::copy_n(w, n, basis.quotients);  // sorted, which the quotients are only up to rounding

@@ -6,52 +6,16 @@
 #include <type_traits>
 
 #include "kernels/cpu/batch.h"
-#include "kernels/cpu/blas.h"
 #include "kernels/cpu/dense.h"
+#include "kernels/cpu/eigh/eigh.h"
+#include "kernels/cpu/eigh/tridiagonal.h"
 #include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/root_polynomial.h"
-#include "kernels/probe_signs.h"
+#include "kernels/cpu/root_residual.h"
 #include "kernels/status.h"
 
 namespace kronla {
 namespace {
-
-constexpr int64_t kExactResidual = 64;  // up to here the residual is formed, above it is estimated
-
-// ‖E‖_F/√n of E = B_1 B_2 … B_k − I, each factor n × n in float64; exact for small n, else by ±1 vectors.
-double relative_identity_error(int64_t n, const std::vector<const double*>& factors, Worker& worker) {
-  const bool exact = n <= kExactResidual;
-  const int64_t columns = exact ? n : kProbes, size = n * columns;
-  double* V = worker.take<double>(size);
-  double* W = worker.take<double>(size);
-  const auto start = [&](int64_t i, int64_t j) { return exact ? (i == j ? 1.0 : 0.0) : probe_sign(i, j); };
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < columns; ++j) V[i * columns + j] = start(i, j);
-  for (size_t k = factors.size(); k-- > 0;) {
-    gemm(worker.team, Op::N, Op::N, n, columns, n, 1.0, factors[k], n, V, columns, 0.0, W, columns);
-    std::swap(V, W);
-  }
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < columns; ++j) V[i * columns + j] -= start(i, j);
-  const double squares = sum_of_squares(size, V);  // ‖E‖_F², or the sum of ‖Ev‖² over the vectors
-  return std::sqrt(exact ? squares / n : squares / kProbes / n);
-}
-
-// ‖X^⌊p/2⌋ D X^⌈p/2⌉ − I‖_F/√n. Both orders of magnitude matter: one-sided, X^p D, an X with error 3e-3 reads .33.
-double root_residual(int64_t n, const double* D, const double* X, int64_t p, Worker& worker) {
-  std::vector<const double*> factors;
-  if (p <= 16) {
-    factors.assign(p + 1, X);
-    factors[p / 2] = D;
-    return relative_identity_error(n, factors, worker);
-  }
-  double* left = worker.take<double>(n * n);  // a high power: by squaring
-  std::copy_n(X, n * n, left);
-  symmetric_power(n, p / 2, left, worker);
-  factors = {left, D, left};
-  if (p % 2 == 1) factors.push_back(X);
-  return relative_identity_error(n, factors, worker);
-}
 
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
@@ -61,43 +25,83 @@ struct Root {
   T* X;
   double back;
   double residual = kUnknown;  // until it is taken
+  double least = 0.0;          // a lower bound of λmin(D)/λmax(D)
   int64_t steps = 0;
 };
 
+// A lower bound of λmin/λmax from the computed eigenvalues, ascending; at most 0 where there is none.
+template <class T>
+double least_ratio(int64_t n, const T* w) {
+  if (!(w[0] > T(0))) return 0.0;
+  const double error = static_cast<double>(n) * static_cast<double>(std::numeric_limits<T>::epsilon());
+  return static_cast<double>(w[0]) / static_cast<double>(w[n - 1]) - error;
+}
+
 bool is_integer(double p) { return p == std::floor(p) && p <= 1e6; }
 
-// V: room for n² doubles.
-template <class T>
-void by_eigh(int64_t n, const double* D, double p, double* V, Root<T>& root, Worker& worker) {
-  ++root.steps;
-  double* w = worker.take<double>(n);
-  std::copy_n(D, n * n, V);
-  {
-    const Worker::Scope scope(worker);  // LAPACK's workspace is the largest
-    if (!blas::eigh(n, V, w, worker)) {
-      std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
-      return;
-    }
+constexpr double kGentle = 1e-2;
+constexpr int64_t kWideProducts = 128;  // up to here float64 costs a tenth of the time at most
+
+// Whether float32 is good enough for the last products of a float32 root. They turn the vectors by some 1e-7, which adds
+// that times κ^max(1/2, 1/p) to the residual: at most a tenth of `tolerance`.
+bool is_gentle(double condition, double p, double tolerance) {
+  return 1e-6 * std::pow(condition, std::max(0.5, 1.0 / p)) <= tolerance;
+}
+
+// V[n,n], eigenvectors of the tridiagonal form as rows, become those of D, rows times wᵢ^(-1/2p), and `result`, its lower
+// triangle, D^(-1/p): all in the precision of V.
+template <class V>
+void product_of_powers(int64_t n, const V* reflectors, const V* tau, double p, const double* w, V* vectors, V* result,
+                       Worker& worker) {
+  back_transform(n, reflectors, tau, vectors, worker);
+  for (int64_t i = 0; i < n; ++i) {
+    const V factor = static_cast<V>(std::pow(w[i], -0.5 / p));
+    for (int64_t j = 0; j < n; ++j) vectors[i * n + j] *= factor;
   }
-  // Cholesky found D positive definite; what eigh rounds below its own noise is set to that noise.
+  syrk(worker.team, Op::T, n, n, V(1), vectors, n, V(0), result, n);
+}
+
+// In float64, which small eigenvalues need, up to the vectors of the tridiagonal form. room: n² elements.
+template <class T>
+void by_eigh(int64_t n, const double* D, double p, double tolerance, double* room, Root<T>& root, Worker& worker) {
+  ++root.steps;
+  double *w = worker.take<double>(n), *tau = worker.take<double>(n), *V = worker.take<double>(n * n);
+  std::copy_n(D, n * n, room);
+  if (!eigendecompose_tridiagonal(n, room, tau, V, w, worker)) {
+    root.least = 0.0;
+    std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
+    return;
+  }
+  root.least = least_ratio(n, w);
+  // What eigh rounds below its own noise is set to that noise: whether D is positive definite is not for eigh to say.
   const double noise = std::numeric_limits<double>::epsilon() * w[n - 1];
-  const auto scale_rows = [&](double from, double to) {  // V's row i ← V's row i · wᵢ^(to − from)
-    for (int64_t i = 0; i < n; ++i) {
-      const double factor = std::pow(w[i], to - from);
-      for (int64_t j = 0; j < n; ++j) V[i * n + j] *= factor;
-    }
-  };
   for (int64_t i = 0; i < n; ++i) w[i] = std::max(w[i], noise);
-  scale_rows(0.0, -0.5 / p);
-  double* wide = worker.take<double>(n * n);
-  syrk(worker.team, Op::T, n, n, 1.0, V, n, 0.0, wide, n);
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j <= i; ++j) root.X[i * n + j] = static_cast<T>(wide[i * n + j] * root.back);
-  mirror_lower(n, root.X);
+  const auto finish = [&](const auto* result) {
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j <= i; ++j)
+        root.X[i * n + j] = static_cast<T>(static_cast<double>(result[i * n + j]) * root.back);
+    mirror_lower(n, root.X);
+  };
+  if (std::is_same_v<T, float> && n > kWideProducts && is_integer(p) && is_gentle(w[n - 1] / w[0], p, tolerance)) {
+    const Worker::Scope scope(worker);
+    float *reflectors = worker.take<float>(n * n), *vectors = worker.take<float>(n * n), *t = worker.take<float>(n);
+    std::copy_n(room, n * n, reflectors);
+    std::copy_n(V, n * n, vectors);
+    std::copy_n(tau, n, t);
+    float* result = reinterpret_cast<float*>(root.X);  // T is float
+    product_of_powers(n, reflectors, t, p, w, vectors, result, worker);
+    return finish(result);
+  }
+  double* result = worker.take<double>(n * n);
+  product_of_powers(n, room, tau, p, w, V, result, worker);
+  finish(result);
   if (is_integer(p)) return;
-  scale_rows(-0.5 / p, -0.5);
-  transpose(n, n, V, wide);
-  root.residual = relative_identity_error(n, {V, D, wide}, worker);
+  for (int64_t i = 0; i < n; ++i) {
+    const double factor = std::pow(w[i], 0.5 / p - 0.5);
+    for (int64_t j = 0; j < n; ++j) V[i * n + j] *= factor;
+  }
+  transpose(n, n, V, room);
+  root.residual = identity_error(n, {V, D, room}, worker);
 }
 
 // The residual of X / back.
@@ -116,11 +120,9 @@ bool by_eigh_in_float32(int64_t n, const double* D, const RootOptions& options, 
   root.steps = 1;
   float* V = worker.take<float>(n * n);
   float* w = worker.take<float>(n);
-  std::copy_n(D, n * n, V);
-  {
-    const Worker::Scope lapack(worker);
-    if (!blas::eigh(n, V, w, worker)) return false;
-  }
+  std::copy_n(D, n * n, root.X);
+  if (!eigendecompose(n, root.X, V, w, worker)) return false;
+  root.least = least_ratio(n, w);
   for (int64_t i = 0; i < n; ++i) {
     if (!(w[i] > 0.0f)) return false;
     const float factor = std::pow(w[i], static_cast<float>(-0.5 / options.p));
@@ -192,8 +194,12 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
   for (int64_t i = 0; i < size; ++i) D[i] *= again;
 
   double* L = worker.take<double>(size);
-  std::copy_n(D, size, L);
-  if (!cholesky(worker.team, n, L, n)) return fail(kNotPositiveDefinite);
+  const auto is_definite = [&] {
+    std::copy_n(D, size, L);
+    return cholesky(worker.team, n, L, n);
+  };
+  const bool decomposes = n > 1 && group.method != RootMethod::Polynomial;
+  if (!decomposes && !is_definite()) return fail(kNotPositiveDefinite);
 
   Root<T> root{X, std::pow(unit, -1.0 / options.p)};
   if (n == 1) {
@@ -210,8 +216,13 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
     }
     if (!done) {
       root.residual = kUnknown;
-      by_eigh(n, D, options.p, L, root, worker);
+      // What was asked for by name does not depend on rtol.
+      const double tolerance = group.method == RootMethod::EighToTolerance ? std::min(options.rtol, kGentle) : kGentle;
+      by_eigh(n, D, options.p, tolerance, L, root, worker);
     }
+    // No pivot breaks down where D is this well conditioned (Demmel 1989: λmin/λmax > n(n + 1)u).
+    const double certain = 2.0 * static_cast<double>(n * n) * std::numeric_limits<double>::epsilon();
+    if (!(root.least > certain) && !is_definite()) return fail(kNotPositiveDefinite);
   }
   if (is_integer(options.p) && std::isnan(root.residual))
     root.residual = residual_of_result(n, D, options.p, root, L, worker);

@@ -6,9 +6,9 @@
 #include <type_traits>
 
 #include "kernels/cpu/batch.h"
-#include "kernels/cpu/blas.h"
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/householder.h"
 #include "kernels/cpu/reflectors.h"
 #include "kernels/eigenbasis.h"
 #include "kernels/probe_signs.h"
@@ -80,11 +80,8 @@ bool by_cholesky(int64_t m, int64_t n, T smallest_pivot, double enough, T* W, do
 // W ← its orthonormal factor by Householder; diagonal[n] ← |R_jj|.
 void householder(int64_t m, int64_t n, double* W, double* diagonal, Worker& worker) {
   double* columns = worker.take<double>(m * n);
-  double* signs = worker.take<double>(n);
   transpose(m, n, W, columns);
-  blas::householder_qr(m, n, columns, signs, diagonal, worker);
-  for (int64_t j = 0; j < n; ++j)
-    for (int64_t i = 0; i < m; ++i) columns[j * m + i] *= signs[j];
+  householder_qr(m, n, columns, diagonal, worker);
   transpose(n, m, columns, W);
 }
 

@@ -1,0 +1,55 @@
+#include "kernels/cpu/eigh/eigh.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/dense.h"
+#include "kernels/cpu/eigh/tridiagonal.h"
+#include "kernels/cpu/eigh/tridiagonal_eigh.h"
+
+namespace kronla {
+namespace {
+
+// Scales A's lower triangle by a power of two, to about 1, where its squares might leave the range. Returns the factor.
+template <class T>
+double bring_into_range(int64_t n, T* A) {
+  T largest = T(0);
+  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, largest_magnitude(i + 1, A + i * n));
+  const double scale = power_of_two_scale(largest);
+  if (std::abs(std::ilogb(scale)) <= std::numeric_limits<T>::max_exponent / 8) return 1.0;
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j <= i; ++j) A[i * n + j] = static_cast<T>(static_cast<double>(A[i * n + j]) * scale);
+  return scale;
+}
+
+}  // namespace
+
+template <class T>
+bool eigendecompose_tridiagonal(int64_t n, T* A, T* tau, T* Z, double* w, Worker& worker) {
+  const Worker::Scope scope(worker);
+  const double scale = bring_into_range(n, A);
+  double* e = worker.take<double>(n);
+  reduce_to_tridiagonal(n, A, tau, w, e, worker);
+  if (!tridiagonal_eigh(n, w, e, Z, worker)) return false;
+  for (int64_t i = 0; i < n; ++i) w[i] /= scale;
+  return true;
+}
+
+template <class T>
+bool eigendecompose(int64_t n, T* A, T* V, T* w, Worker& worker) {
+  const Worker::Scope scope(worker);
+  T* tau = worker.take<T>(n);
+  double* wide = worker.take<double>(n);
+  if (!eigendecompose_tridiagonal(n, A, tau, V, wide, worker)) return false;
+  back_transform(n, A, tau, V, worker);
+  for (int64_t i = 0; i < n; ++i) w[i] = static_cast<T>(wide[i]);
+  return true;
+}
+
+template bool eigendecompose<float>(int64_t, float*, float*, float*, Worker&);
+template bool eigendecompose<double>(int64_t, double*, double*, double*, Worker&);
+template bool eigendecompose_tridiagonal<float>(int64_t, float*, float*, float*, double*, Worker&);
+template bool eigendecompose_tridiagonal<double>(int64_t, double*, double*, double*, double*, Worker&);
+
+}  // namespace kronla
