@@ -45,8 +45,9 @@ def inverse_root(
 
     .. math:: X \approx D^{-1/p}, \qquad D = A + (\mathrm{damping} + \mathrm{relative\_damping}\,\|A\|_F)\, I
 
-    ``"eigh"`` takes D = QΛQᵀ, in float64 up to Λ and the eigenvectors of the tridiagonal form that D is brought to first
-    (Householder; Cuppen 1981; Gu and Eisenstat 1995). ``"polynomial"`` needs products only: X ← X q(M), M ← q(M)ʳ M with
+    ``"eigh"`` takes D = QΛQᵀ, in float64 up to Λ and the eigenvectors of the tridiagonal form that D is brought to
+    (Householder; Cuppen 1981; Gu and Eisenstat 1995); on CPU what follows is in float32 for float32 roots of more than
+    128 rows that are not too ill conditioned. ``"polynomial"`` needs products only: X ← X q(M), M ← q(M)ʳ M with
     polynomials q designed ahead of time by linear programs for an interval that holds the spectrum of M (kronla's own;
     ``csrc/kernels/inverse_root_schedules.py``), the first steps in float64.
 
