@@ -25,7 +25,7 @@ EQUAL_ERROR = 3e-6
 LEAST_ROUNDS = {15.0: 1, 6.0: 2, 2.0: 3, 0.0: 5}
 # From here on the run that accuracy was judged on counts as the first round.
 JUDGED_COUNTS = 6.0
-# n³ operations of LAPACK's divide and conquer: reduction 4/3, merging at most 4/3, transforming back 2.
+# n³ operations of a divide and conquer: reduction 4/3, merging at most 4/3, transforming back 2.
 EIGH = 4 / 3 + 4 / 3 + 2
 
 

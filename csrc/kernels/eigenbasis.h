@@ -9,7 +9,7 @@
 //   rotation  with o = B_ij, d = B_jj − B_ii, s = sign(d), sign(0) = 1, e² = (‖offdiag B‖_F/n)² + (4 u ‖A‖_F)²:
 //             T_ij = s o √(d² + o²)/(d² + 2 o² + e²), skew; Q' = the orthonormalised Q + QT. The first-order rotation for
 //             o ≪ d, bounded for o ≫ d, and not stuck where d = 0 (kronla's own).
-//   eigh      LAPACK's, eigenvectors matched to columns by rank; those of a null space are turned to the old columns.
+//   eigh      a decomposition, eigenvectors matched to columns by rank; those of a null space are turned to the old columns.
 //   automatic, per step: qr where the ratio is above 0.3 (and the step before was none), else rotation.
 //
 // Columns keep the caller's order: the column with the k-th largest Rayleigh quotient receives the k-th vector (ties by
@@ -48,8 +48,8 @@ template <class T>
 void update_eigenbasis(const std::vector<BasisGroup<T>>& groups, double tol, int64_t max_steps,
                        const Parallel& parallel);
 
-// LAPACK's divide and conquer: ascending eigenvalues, Q's columns the eigenvectors, ratio that of Q, steps 1 (0 for
-// info 3). Q_old, method are not read. info: 3 for a non-finite A, 1 where LAPACK does not converge (then NaN).
+// By divide and conquer (cpu/eigh): ascending eigenvalues, Q's columns the eigenvectors, ratio that of Q, steps 1 (0 for
+// info 3). Q_old, method are not read. info: 3 for a non-finite A, 1 where an iteration does not converge (then NaN).
 template <class T>
 void eigh(const std::vector<BasisGroup<T>>& groups, const Parallel& parallel);
 
