@@ -168,9 +168,9 @@ def eigh(A: Tensor) -> Eigenbasis:
     .. math:: A = Q\, \mathrm{diag}(\lambda)\, Q^T, \qquad \lambda_1 \le \ldots \le \lambda_n
 
     On CPU by divide and conquer of the tridiagonal form (Cuppen 1981, Gu and Eisenstat 1995) in A's dtype, eigenvalues
-    of the tridiagonal form in float64; on CUDA cyclic
-    Jacobi rotations in float64 up to 64 rows (Golub and Van Loan 2013, section 8.5), one block a matrix, and beyond
-    cuSOLVER's batched routine in A's dtype. Signs of columns are free but deterministic.
+    of the tridiagonal form in float64; on CUDA cyclic Jacobi rotations in float64 up to 64 rows (Golub and Van Loan
+    2013, section 8.5), one block a matrix, and beyond cuSOLVER's batched routine in A's dtype. Signs of columns are
+    free but deterministic.
 
     Args:
         A: ``[..., n, n]``, float32 or float64, taken as symmetric.
@@ -187,8 +187,8 @@ def eigh(A: Tensor) -> Eigenbasis:
 
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads,
     save where it goes to cuSOLVER, on CUDA above 64 rows: which may also wait for the device and cannot be captured in
-    a CUDA graph; not differentiable. Accuracy: LAPACK's (``tests/ops/test_eigh.py``). Cost: 4.7 n³ operations at most, and 1.5 products
-    for the ratio; workspace 7 n² elements per thread.
+    a CUDA graph; not differentiable. Accuracy: LAPACK's (``tests/ops/test_eigh.py``). Cost: 4.7 n³ operations at most,
+    and 1.5 products for the ratio; workspace 7 n² elements per thread.
 
     Equivalent to::
 

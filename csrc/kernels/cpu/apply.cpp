@@ -75,7 +75,7 @@ void apply_one(const ApplyGroup<T>& group, int64_t index, Worker& worker) {
 
 template <class T>
 void apply_modes(const std::vector<ApplyGroup<T>>& groups, const Parallel& parallel) {
-  for_each_matrix(parallel, groups, kAllDivisible, flops<T>,
+  for_each_matrix(parallel, groups, flops<T>,
                   [](const ApplyGroup<T>& group, int64_t index, Worker& worker) { apply_one(group, index, worker); });
 }
 

@@ -46,30 +46,23 @@ inline int64_t to_do_together(const std::vector<double>& costs, int64_t threads)
   return 0;
 }
 
-// For kernels made of products, and for those that are not.
-inline constexpr auto kAllDivisible = [](const auto&) { return true; };
-inline constexpr auto kNoneDivisible = [](const auto&) { return false; };
-
 // Calls body(group, index, worker) for each matrix of a ragged list of batches, the dearest first, so that a large one
 // does not come last and alone; small ones are dealt out by the bundle. cost(group) is the multiplications of one matrix.
-// A matrix that would leave the other threads idle is done by all of them (worker.team) where divisible(group).
-template <class Group, class Divisible, class Cost, class Body>
-void for_each_matrix(const Parallel& threads, const std::vector<Group>& groups, Divisible&& divisible, Cost&& cost,
-                     Body&& body) {
+// A matrix that would leave the other threads idle is done by all of them (worker.team).
+template <class Group, class Cost, class Body>
+void for_each_matrix(const Parallel& threads, const std::vector<Group>& groups, Cost&& cost, Body&& body) {
   constexpr int64_t kBundle = 100000;  // multiplications, some microseconds
   std::vector<size_t> order(groups.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return cost(groups[a]) > cost(groups[b]); });
   std::vector<int64_t> bundle(order.size()), first(order.size() + 1, 0);  // of each group in that order
   std::vector<double> costs;                                              // of each piece
-  int64_t divisible_end = 0;                                              // the pieces before it are divisible
   for (size_t k = 0; k < order.size(); ++k) {
     const Group& group = groups[order[k]];
     bundle[k] = std::max<int64_t>(1, kBundle / std::max<int64_t>(1, cost(group)));
     first[k + 1] = first[k] + (group.batch + bundle[k] - 1) / bundle[k];
     costs.insert(costs.end(), first[k + 1] - first[k],
                  static_cast<double>(cost(group) * std::min(bundle[k], std::max<int64_t>(1, group.batch))));
-    if (divisible(group) && divisible_end == first[k]) divisible_end = first[k + 1];
   }
   const auto run = [&](int64_t piece, Worker& worker) {
     const size_t k = std::upper_bound(first.begin(), first.end(), piece) - first.begin() - 1;
@@ -82,7 +75,7 @@ void for_each_matrix(const Parallel& threads, const std::vector<Group>& groups, 
   };
   const Parallel parallel = worth(threads, std::accumulate(costs.begin(), costs.end(), 0.0));
   const bool threaded = parallel.threads > 1 && parallel.launch != nullptr;
-  const int64_t together = threaded ? std::min(to_do_together(costs, parallel.threads), divisible_end) : 0;
+  const int64_t together = threaded ? to_do_together(costs, parallel.threads) : 0;
   for_each({}, together, [&](int64_t i, Worker& worker) {
     worker.team = parallel;
     run(i, worker);
@@ -92,12 +85,12 @@ void for_each_matrix(const Parallel& threads, const std::vector<Group>& groups, 
 
 // The same for a batch of one shape: body(index, worker).
 template <class Body>
-void for_each_divisible(const Parallel& parallel, int64_t batch, int64_t cost, Body&& body) {
+void for_each_of_one_size(const Parallel& parallel, int64_t batch, int64_t cost, Body&& body) {
   struct Batch {
     int64_t batch;
   };
   for_each_matrix(
-      parallel, std::vector<Batch>{{batch}}, kAllDivisible, [&](const Batch&) { return cost; },
+      parallel, std::vector<Batch>{{batch}}, [&](const Batch&) { return cost; },
       [&](const Batch&, int64_t index, Worker& worker) { body(index, worker); });
 }
 

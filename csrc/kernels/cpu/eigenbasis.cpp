@@ -269,23 +269,22 @@ int64_t cube(const BasisGroup<T>& group) {
 template <class T>
 void update_eigenbasis(const std::vector<BasisGroup<T>>& groups, double tol, int64_t max_steps,
                        const Parallel& parallel) {
-  const auto divisible = [](const BasisGroup<T>& group) { return group.method != BasisMethod::Eigh; };
-  for_each_matrix(parallel, groups, divisible, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Worker& worker) {
+  for_each_matrix(parallel, groups, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Worker& worker) {
     update_one(group, index, tol, max_steps, worker);
   });
 }
 
 template <class T>
 void eigh(const std::vector<BasisGroup<T>>& groups, const Parallel& parallel) {
-  for_each_matrix(
-      parallel, groups, kNoneDivisible, cube<T>,
-      [&](const BasisGroup<T>& group, int64_t index, Worker& worker) { eigh_of_one(group, index, worker); });
+  for_each_matrix(parallel, groups, cube<T>, [&](const BasisGroup<T>& group, int64_t index, Worker& worker) {
+    eigh_of_one(group, index, worker);
+  });
 }
 
 template <class T>
 void off_diagonal_ratio(int64_t batch, int64_t n, const T* A, const T* Q, T* ratio, const Parallel& parallel) {
   const int64_t size = n * n;
-  for_each_divisible(parallel, batch, 2 * size * n, [&](int64_t b, Worker& worker) {
+  for_each_of_one_size(parallel, batch, 2 * size * n, [&](int64_t b, Worker& worker) {
     const T largest = largest_magnitude(size, A + b * size);
     if (!std::isfinite(largest) || !all_finite(size, Q + b * size)) {
       ratio[b] = std::numeric_limits<T>::quiet_NaN();

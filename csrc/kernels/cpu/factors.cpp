@@ -101,10 +101,9 @@ int64_t power_step_chunks(int64_t samples, int64_t m, int64_t n) {
 template <class T>
 void update_factors(const std::vector<FactorGroup<T>>& groups, double beta, double alpha, const Parallel& parallel) {
   const auto cost = [](const FactorGroup<T>& g) { return g.outer * g.dim * g.inner * g.dim / 2 + g.dim; };
-  for_each_matrix(parallel, groups, kAllDivisible, cost,
-                  [&](const FactorGroup<T>& group, int64_t index, Worker& worker) {
-                    update_factor(group, index, static_cast<T>(beta), static_cast<T>(alpha), worker);
-                  });
+  for_each_matrix(parallel, groups, cost, [&](const FactorGroup<T>& group, int64_t index, Worker& worker) {
+    update_factor(group, index, static_cast<T>(beta), static_cast<T>(alpha), worker);
+  });
 }
 
 template <class T>

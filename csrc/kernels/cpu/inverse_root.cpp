@@ -239,8 +239,7 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
 template <class T>
 void inverse_root(const std::vector<RootGroup<T>>& groups, const RootOptions& options, const Parallel& parallel) {
   const auto cost = [](const RootGroup<T>& group) { return group.n * group.n * group.n; };
-  const auto divisible = [](const RootGroup<T>& group) { return group.method == RootMethod::Polynomial; };
-  for_each_matrix(parallel, groups, divisible, cost, [&](const RootGroup<T>& group, int64_t index, Worker& worker) {
+  for_each_matrix(parallel, groups, cost, [&](const RootGroup<T>& group, int64_t index, Worker& worker) {
     root_of_one(group, index, options, worker);
   });
 }

@@ -200,7 +200,7 @@ bool polish_columns(int64_t m, int64_t n, T* W, Worker& worker) {
 template <class T>
 void orthonormalize(int64_t batch, int64_t m, int64_t n, const T* S, T* Q, int32_t* info, const Parallel& parallel) {
   const int64_t size = m * n;
-  for_each_divisible(parallel, batch, 2 * size * n, [&](int64_t b, Worker& worker) {
+  for_each_of_one_size(parallel, batch, 2 * size * n, [&](int64_t b, Worker& worker) {
     if (!all_finite(size, S + b * size)) {
       std::fill_n(Q + b * size, size, std::numeric_limits<T>::quiet_NaN());
       info[b] = kNonFinite;
