@@ -10,9 +10,8 @@ constexpr int64_t kSquare = 2 * Simd<T>::lanes;
 
 constexpr int kUpdateRows = kRows == 8 ? 4 : 2;   // of a strip that is updated and multiplied in one pass: registers
 constexpr int kProductRows = kRows == 8 ? 8 : 4;  // of one that is only multiplied
-constexpr int kReflectVectors =
-    kRows == 8 ? 2 : 4;  // of a row of columns that are reflected together: in 128 bytes a row,
-                         // all of n = 256 stays in the first-level cache
+// Of a row of the columns that are reflected together: 128 bytes, so that n = 256 stays in the first-level cache.
+constexpr int kReflectVectors = kRows == 8 ? 2 : 4;
 
 template <class T>
 T* vector_of(const Reduction<T>& p, int which) {
