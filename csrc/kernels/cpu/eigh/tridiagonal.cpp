@@ -49,7 +49,7 @@ void reduce_to_tridiagonal(int64_t n, T* A, T* tau, double* d, double* e, Worker
 template <class T>
 void back_transform(int64_t n, const T* A, const T* tau, T* Z, Worker& worker, const kernels::Kernels<T>& set) {
   constexpr int64_t rows = 4 * kLanes;  // vectors that are transformed at once; each has the same bits in any company
-  const int64_t pieces = (n + rows - 1) / rows, room = rows * n + round_up(n, kLanes);
+  const int64_t pieces = (n + rows - 1) / rows, room = 2 * kLanes * n + round_up(n, kLanes);
   const auto transform = [&](int64_t i, T* space) {
     set.reflect_rows(std::min(rows, n - i * rows), n, A, tau, Z + i * rows * n, space);
   };

@@ -113,7 +113,7 @@ struct Kernels {
   void (*mirror_squares)(int64_t n, T* S, int64_t lds);            // of such an S, whose lower triangle has changed
   void (*tridiagonal_panel)(int64_t n, const Reduction<T>& p);     // its last kPanel rows, of n > kPanel
   void (*tridiagonal)(int64_t n, const Reduction<T>& p);           // all n rows
-  // Z[m,n] ← its rows as H_{n−1} … H_2 reflect them, of A[n,n] and tau. room: 4 n kLanes elements and n, rounded up to
+  // Z[m,n] ← its rows as H_{n−1} … H_2 reflect them, of A[n,n] and tau. room: 2 n kLanes elements and n, rounded up to
   // kLanes.
   void (*reflect_rows)(int64_t m, int64_t n, const T* A, const T* tau, T* Z, T* room);
   // Roots [first, end) of the equation, first a multiple of Secular::kStep; false where one is not found.

@@ -10,6 +10,8 @@ constexpr int64_t kSquare = 2 * Simd<T>::lanes;
 
 constexpr int kUpdateRows = kRows == 8 ? 4 : 2;   // of a strip that is updated and multiplied in one pass: registers
 constexpr int kProductRows = kRows == 8 ? 8 : 4;  // of one that is only multiplied
+// Of a row of the columns that are reflected together: 128 bytes, so that n = 256 stays in the first-level cache.
+constexpr int kReflectVectors = kRows == 8 ? 2 : 4;
 
 template <class T>
 T* vector_of(const Reduction<T>& p, int which) {
@@ -381,7 +383,7 @@ void reflect_columns(int64_t n, const T* A, const T* tau, const T* products, T* 
   }
 }
 
-// Z[m,n], vectors as rows: z ← H_{n−1} … H_2 z. room: n elements, then n rows of 4 vectors.
+// Z[m,n], vectors as rows: z ← H_{n−1} … H_2 z. room: n elements, then n rows of kReflectVectors.
 template <class T>
 void reflect_rows(int64_t m, int64_t n, const T* A, const T* tau, T* Z, T* room) {
   using V = Simd<T>;
@@ -396,13 +398,13 @@ void reflect_rows(int64_t m, int64_t n, const T* A, const T* tau, T* Z, T* room)
     products[q] = V::sum(V::fused(V::load_part(v + i, part), V::load_part(u + i, part), sum));
   }
   for (int64_t r = 0; r < m;) {
-    const int64_t width = m - r > 2 * lanes ? 4 : m - r > lanes ? 2 : 1, side = width * lanes;
+    const int64_t width = m - r > 2 * lanes ? kReflectVectors : m - r > lanes ? 2 : 1, side = width * lanes;
     const int64_t rows = smaller(side, m - r);
     for (int64_t i = 0; rows < side && i < n * side; ++i) X[i] = T(0);
     move_transposed(rows, n, Z + r * n, n, X, side);
-    (width == 4   ? reflect_columns<T, 4>
+    (width == 1   ? reflect_columns<T, 1>
      : width == 2 ? reflect_columns<T, 2>
-                  : reflect_columns<T, 1>)(n, A, tau, products, X);
+                  : reflect_columns<T, kReflectVectors>)(n, A, tau, products, X);
     move_transposed(n, rows, X, side, Z + r * n, n);
     r += rows;
   }
