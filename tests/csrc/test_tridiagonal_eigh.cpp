@@ -319,18 +319,30 @@ void check_kernels(const kernels::Kernels<T>& set, int64_t k) {
   CHECK_SMALL(residual, 10.0 * rounding<T>());
 }
 
-void check_ql(const kernels::Kernels<double>& set, int64_t n) {
-  using kernels::kLeaf;
-  for (unsigned seed = 1; seed < 20; ++seed) {
-    Tridiagonal t = random(n, seed);
+// Leaves of different sizes side by side.
+void check_ql(const kernels::Kernels<double>& set, unsigned seed) {
+  using kernels::kLeaf, kernels::kLeaves;
+  std::vector<Tridiagonal> matrices;
+  kernels::Leaves leaves{};
+  for (int64_t l = 0; l < kLeaves; ++l) {
+    Tridiagonal t = random(1 + (l + seed) % kLeaf, seed + l);
+    if ((seed + l) % 5 == 0) std::fill(t.e.begin(), t.e.end(), 0.0);
     const double scale = 1.0 / t.norm();
     for (double& x : t.d) x *= scale;
     for (double& x : t.e) x *= scale;
-    std::vector<double> d = t.d, e = t.e, tile(n * kLeaf), Z(n * n);
-    e.push_back(7.0);
-    CHECK(set.ql(n, d.data(), e.data(), tile.data()));
-    for (int64_t i = 0; i < n * n; ++i) Z[i] = tile[i / n * kLeaf + i % n];
-    const Errors errors = errors_of(t, d, Z);
+    for (int64_t i = 0; i < t.n(); ++i) {
+      leaves.d[i][l] = t.d[i];
+      leaves.e[i][l] = i + 1 < t.n() ? t.e[i] : 0.0;
+    }
+    matrices.push_back(t);
+  }
+  CHECK(set.ql(kLeaves, leaves));
+  for (int64_t l = 0; l < kLeaves; ++l) {
+    const int64_t n = matrices[l].n();
+    std::vector<double> d(n), Z(n * n);
+    for (int64_t i = 0; i < n; ++i) d[i] = leaves.d[i][l];
+    for (int64_t i = 0; i < n * n; ++i) Z[i] = leaves.Z[i / n][i % n][l];
+    const Errors errors = errors_of(matrices[l], d, Z);
     CHECK_SMALL(errors.residual, 15.0);
     CHECK_SMALL(errors.orthogonality, 30.0);
   }
@@ -377,8 +389,8 @@ TEST(every_instruction_set) {
     for (const auto& [name, set] : every_set<float>()) check_kernels(*set, k);
     for (const auto& [name, set] : every_set<double>()) check_kernels(*set, k);
   }
-  for (int64_t n = 1; n <= kernels::kLeaf; ++n)
-    for (const auto& [name, set] : every_set<double>()) check_ql(*set, n);
+  for (unsigned seed = 1; seed < 100; ++seed)
+    for (const auto& [name, set] : every_set<double>()) check_ql(*set, seed);
 }
 
 TEST(what_is_not_finite_comes_to_an_end) {

@@ -30,27 +30,53 @@ double largest_of(int64_t n, const double* d) {
   return largest;
 }
 
+// Blocks of at most kLeaf rows, solved side by side.
 template <class T>
-bool solve_leaf(const Block<T>& block) {
-  using kernels::kLeaf;
-  alignas(64) double tile[kLeaf * kLeaf], d[kLeaf], e[kLeaf];
-  const int64_t n = block.n;
-  const double scale = power_of_two_scale(std::max(largest_of(n, block.d), largest_of(n - 1, block.e)));
-  for (int64_t i = 0; i < n; ++i) d[i] = block.d[i] * scale;
-  for (int64_t i = 0; i + 1 < n; ++i) e[i] = block.e[i] * scale;
-  if (!kernels::chosen<T>().ql(n, d, e, tile)) return false;
-  int64_t order[kLeaf];
-  for (int64_t i = 0; i < n; ++i) {
-    int64_t j = i;
-    for (; j > 0 && d[order[j - 1]] > d[i]; --j) order[j] = order[j - 1];
-    order[j] = i;
+class LeafSolver {
+ public:
+  bool add(const Block<T>& block) {
+    blocks_[count_] = block;
+    double scale = largest_of(block.n, block.d);
+    scale = scales_[count_] = power_of_two_scale(std::max(scale, largest_of(block.n - 1, block.e)));
+    for (int64_t i = 0; i < kLeaf; ++i) {
+      leaves_.d[i][count_] = i < block.n ? block.d[i] * scale : 0.0;
+      leaves_.e[i][count_] = i + 1 < block.n ? block.e[i] * scale : 0.0;
+    }
+    return ++count_ < kLeaves || finish();
   }
-  for (int64_t i = 0; i < n; ++i) {
-    block.d[i] = d[order[i]] / scale;
-    for (int64_t j = 0; j < n; ++j) block.Z[i * block.ldz + j] = static_cast<T>(tile[order[i] * kLeaf + j]);
+
+  // Solves those that wait.
+  bool finish() {
+    if (count_ == 0) return true;
+    for (int64_t l = count_; l < kLeaves; ++l)
+      for (int64_t i = 0; i < kLeaf; ++i) leaves_.d[i][l] = leaves_.e[i][l] = 0.0;
+    if (!kernels::chosen<T>().ql(count_, leaves_)) return false;
+    for (int64_t l = 0; l < count_; ++l) give_back(blocks_[l], l);
+    count_ = 0;
+    return true;
   }
-  return true;
-}
+
+ private:
+  static constexpr int64_t kLeaf = kernels::kLeaf, kLeaves = kernels::kLeaves;
+
+  void give_back(const Block<T>& block, int64_t l) {
+    int64_t order[kLeaf];
+    for (int64_t i = 0; i < block.n; ++i) {
+      int64_t j = i;
+      for (; j > 0 && leaves_.d[order[j - 1]][l] > leaves_.d[i][l]; --j) order[j] = order[j - 1];
+      order[j] = i;
+    }
+    for (int64_t i = 0; i < block.n; ++i) {
+      block.d[i] = leaves_.d[order[i]][l] / scales_[l];
+      for (int64_t j = 0; j < block.n; ++j) block.Z[i * block.ldz + j] = static_cast<T>(leaves_.Z[order[i]][j][l]);
+    }
+  }
+
+  kernels::Leaves leaves_;
+  Block<T> blocks_[kLeaves];
+  double scales_[kLeaves];
+  int64_t count_ = 0;
+};
 
 // The rows that are kept, packed by support without their zeros: the first `half` columns of those with kFirst and
 // kBoth, the others of those with kBoth and kSecond. column[c] is the rank of the row at place c.
@@ -167,23 +193,47 @@ bool join(const Block<T>& block, int64_t half, double link, Worker& worker) {
 }
 
 template <class T>
-bool solve(const Block<T>& block, Worker& worker) {
-  if (block.n <= kernels::kLeaf) return solve_leaf(block);
-  const int64_t half = (block.n / 2 + 7) / 8 * 8;  // whole vectors
-  const double link = block.e[half - 1];
-  block.d[half - 1] -= std::abs(link);
-  block.d[half] -= std::abs(link);
-  return solve<T>({half, block.d, block.e, block.Z, block.ldz}, worker) &&
-         solve<T>({block.n - half, block.d + half, block.e + half, block.Z + half * (block.ldz + 1), block.ldz},
-                  worker) &&
-         join(block, half, link, worker);
+int64_t half_of(const Block<T>& block) {
+  return (block.n / 2 + 7) / 8 * 8;  // whole vectors
+}
+
+// The two halves, of which the second begins at row `half`.
+template <class T>
+Block<T> upper(const Block<T>& block, int64_t half) {
+  return {half, block.d, block.e, block.Z, block.ldz};
+}
+template <class T>
+Block<T> lower(const Block<T>& block, int64_t half) {
+  return {block.n - half, block.d + half, block.e + half, block.Z + half * (block.ldz + 1), block.ldz};
+}
+
+// Tears the block apart down to leaves, and solves these.
+template <class T>
+bool tear(const Block<T>& block, LeafSolver<T>& leaves) {
+  if (block.n <= kernels::kLeaf) return leaves.add(block);
+  const int64_t half = half_of(block);
+  const double link = std::abs(block.e[half - 1]);
+  block.d[half - 1] -= link;
+  block.d[half] -= link;
+  return tear(upper(block, half), leaves) && tear(lower(block, half), leaves);
+}
+
+template <class T>
+bool join_all(const Block<T>& block, Worker& worker) {
+  if (block.n <= kernels::kLeaf) return true;
+  const int64_t half = half_of(block);
+  return join_all(upper(block, half), worker) && join_all(lower(block, half), worker) &&
+         join(block, half, block.e[half - 1], worker);
 }
 
 }  // namespace
 
 template <class T>
 bool tridiagonal_eigh(int64_t n, double* d, double* e, T* Z, Worker& worker) {
-  return n == 0 || solve<T>({n, d, e, Z, n}, worker);
+  if (n == 0) return true;
+  const Block<T> block{n, d, e, Z, n};
+  LeafSolver<T> leaves;
+  return tear(block, leaves) && leaves.finish() && join_all(block, worker);
 }
 
 template bool tridiagonal_eigh<float>(int64_t, double*, double*, float*, Worker&);

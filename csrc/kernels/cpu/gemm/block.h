@@ -91,8 +91,13 @@ struct SecularVectors {
   double* row;
 };
 
-// Of a tridiagonal matrix that is solved by QL sweeps.
-inline constexpr int64_t kLeaf = 8;
+// Tridiagonal matrices of up to kLeaf rows, side by side: those beyond a matrix's own are 0. d and e are about 1 in norm,
+// the last row of e is anything.
+inline constexpr int64_t kLeaf = 8, kLeaves = 8;
+struct Leaves {
+  alignas(64) double d[kLeaf][kLeaves], e[kLeaf][kLeaves];
+  alignas(64) double Z[kLeaf][kLeaf][kLeaves];  // eigenvectors as rows
+};
 
 template <class T>
 struct Kernels {
@@ -121,9 +126,8 @@ struct Kernels {
   // z[j], j in [first, end) ← the magnitudes for which the roots are exact.
   void (*secular_weights)(const Secular& equation, int64_t first, int64_t end, double* z);
   void (*secular_vectors)(const SecularVectors<T>& vectors, int64_t first, int64_t end);
-  // d[n] ← eigenvalues of the tridiagonal matrix d, e[n] (the last any), n ≤ kLeaf, about 1 in norm, in any order;
-  // Z[n, kLeaf] ← eigenvectors as rows. False where it does not converge.
-  bool (*ql)(int64_t n, double* d, double* e, double* Z);
+  // The first `count` leaves: d ← eigenvalues in any order, Z ← eigenvectors. False where one does not converge.
+  bool (*ql)(int64_t count, Leaves& leaves);
 };
 
 // The best set that the processor has, or what KRONLA_ISA demands.

@@ -1,67 +1,100 @@
-// Tridiagonal matrices of a few rows by implicit QL. Included as block_body.h says.
+// Tridiagonal matrices of a few rows by implicit QL (Martin & Wilkinson 1968), with Wilkinson's shift. Included as
+// block_body.h says.
 
-// The vectors as rows of V vectors each. Of a rotation of rows i and i+1, row i is the one that the next rotation turns
-// too, so it stays in registers.
-// Martin & Wilkinson 1968 (The implicit QL algorithm), with Wilkinson's shift.
-template <int V>
-bool ql_sweeps(int64_t n, double* d, double* e, double* Z) {
+using Reals = Simd<double>::Vector;
+using Truth = decltype(Reals{} < Reals{});
+
+__attribute__((always_inline)) inline Reals magnitude_of(Reals x) { return x < 0.0 ? -x : x; }
+
+// A lane is a matrix, since each rotation waits for the one before; all lanes go over the same rows, and each takes part
+// between its own l and m.
+struct QlLanes {
   using S = Simd<double>;
-  constexpr double epsilon = 0x1p-53, vanishing = 0x1p-960;  // below which a square may have underflowed
-  constexpr int kSweeps = 40;                                // for one eigenvalue; two are usual
-  for (int64_t l = 0; l + 1 < n; ++l)
-    for (int sweep = 0;; ++sweep) {
-      int64_t m = l;
-      while (m + 1 < n && !(__builtin_fabs(e[m]) <= epsilon * (__builtin_fabs(d[m]) + __builtin_fabs(d[m + 1])))) ++m;
-      if (m == l) break;
-      if (sweep == kSweeps) return false;
-      const double half = 0.5 * (d[l + 1] - d[l]), square = e[l] * e[l];
-      const double reach = __builtin_fabs(half) + __builtin_sqrt(half * half + square);
-      double g = d[m] - d[l];
-      if (reach > 0.0) g += (half < 0.0 ? -square : square) / reach;
-      double s = 1.0, c = 1.0, p = 0.0;
-      typename S::Vector carried[V];
+  Leaves& leaves;
+  int64_t lane;
+  Reals in_sweep;  // 1 where it takes part
+  Reals m, shifted;
+
+  Reals d(int64_t i) const { return S::load(&leaves.d[i][lane]); }
+  Reals e(int64_t i) const { return S::load(&leaves.e[i][lane]); }
+  void set_d(int64_t i, Reals x) { S::store(&leaves.d[i][lane], x); }
+  void set_e(int64_t i, Reals x) { S::store(&leaves.e[i][lane], x); }
+
+  // Where the block that begins at row l ends, and d[m] − shift. False where all lanes are through with l.
+  bool begin(int64_t l) {
+    constexpr double epsilon = 0x1p-53;
+    const double first = static_cast<double>(l);
+    m = S::broadcast(static_cast<double>(kLeaf - 1));
+    Reals last = d(kLeaf - 1);
+    for (int64_t i = kLeaf - 2; i >= l; --i) {
+      const Reals here = d(i), below = d(i + 1);
+      const Truth ends = magnitude_of(e(i)) <= epsilon * (magnitude_of(here) + magnitude_of(below));
+      m = ends ? S::broadcast(static_cast<double>(i)) : m;
+      last = ends ? here : last;
+    }
+    in_sweep = m > first ? S::broadcast(1.0) : Reals{};
+    if (!S::any(m > first)) return false;
+    const Reals half = 0.5 * (d(l + 1) - d(l)), square = e(l) * e(l);
+    const Reals reach = magnitude_of(half) + S::root(half * half + square);
+    const Reals away = reach > 0.0 ? square / (reach > 0.0 ? reach : S::broadcast(1.0)) : Reals{};
+    shifted = (last - d(l)) + (half < 0.0 ? -away : away);
+    return true;
+  }
+
+  // Rows i and i+1 of Z by a rotation; row i goes on to the next one in registers.
+  __attribute__((always_inline)) void rotate(int64_t i, Reals sine, Reals cosine, Reals* carried) {
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) carried[v] = S::load(Z + m * kLeaf + v * S::lanes);
-      int64_t i = m - 1;
-      for (; i >= l; --i) {
-        const double f = s * e[i], b = c * e[i], size = f * f + g * g;
-        if (!(size > vanishing)) break;
-        const double r = __builtin_sqrt(size);
-        e[i + 1] = r;
-        s = f / r;
-        c = g / r;
-        g = d[i + 1] - p;
-        const double t = (d[i] - g) * s + 2.0 * c * b;
-        p = s * t;
-        d[i + 1] = g + p;
-        g = c * t - b;
-        const typename S::Vector sine = S::broadcast(s), cosine = S::broadcast(c);
+    for (int64_t c = 0; c < kLeaf; ++c) {
+      const Reals next = S::load(&leaves.Z[i][c][lane]);
+      S::store(&leaves.Z[i + 1][c][lane], S::fused(sine, next, cosine * carried[c]));
+      carried[c] = cosine * next - sine * carried[c];
+    }
+  }
+
+  void sweep(int64_t l) {
+    constexpr double vanishing = 0x1p-960;  // below which a square may have underflowed
+    const Reals zero = {}, one = S::broadcast(1.0);
+    Reals g = shifted, s = one, c = one, p = zero, carried[kLeaf];
 #pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) {
-          double* row = Z + i * kLeaf + v * S::lanes;
-          const typename S::Vector next = S::load(row);
-          S::store(row + kLeaf, S::fused(sine, next, S::multiply(cosine, carried[v])));
-          carried[v] = cosine * next - sine * carried[v];
-        }
-      }
+    for (int64_t k = 0; k < kLeaf; ++k) carried[k] = S::load(&leaves.Z[kLeaf - 1][k][lane]);
+    for (int64_t i = kLeaf - 2; i >= l; --i) {
+      const double row = static_cast<double>(i);
+      const Reals here = d(i), below = d(i + 1), link = e(i), f = s * link, b = c * link, size = f * f + g * g;
+      const Truth part = (m > row) & (in_sweep > 0.0), turns = part & (size > vanishing), apart = part & ~turns;
+      const Reals r = S::root(turns ? size : one), sine = f / r, cosine = g / r, rest = below - p;
+      const Reals t = (here - rest) * sine + 2.0 * cosine * b;
+      // Where the matrix falls apart at i+1, the sweep ends.
+      set_d(i + 1, turns ? rest + sine * t : (apart ? rest : below));
+      set_e(i + 1, part ? ((m > row + 1.0) & turns ? r : zero) : e(i + 1));
+      in_sweep = apart ? zero : in_sweep;
+      rotate(i, turns ? sine : zero, turns ? cosine : one, carried);
+      s = turns ? sine : s;
+      c = turns ? cosine : c;
+      p = turns ? sine * t : p;
+      g = turns ? cosine * t - b : g;
+    }
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) S::store(Z + (i + 1) * kLeaf + v * S::lanes, carried[v]);
-      e[m] = 0.0;
-      if (i >= l) {  // the matrix falls apart at i+1
-        d[i + 1] -= p;
-        e[i + 1] = 0.0;
-      } else {
-        d[l] -= p;
-        e[l] = g;
+    for (int64_t k = 0; k < kLeaf; ++k) S::store(&leaves.Z[l][k][lane], carried[k]);
+    const Truth whole = in_sweep > 0.0;
+    set_d(l, whole ? d(l) - p : d(l));
+    set_e(l, whole ? g : e(l));
+  }
+};
+
+inline bool ql(int64_t count, Leaves& leaves) {
+  constexpr int kSweeps = 60;  // for one eigenvalue; two are usual
+  for (int64_t lane = 0; lane < count; lane += Simd<double>::lanes) {
+    for (int64_t i = 0; i < kLeaf; ++i)
+      for (int64_t j = 0; j < kLeaf; ++j)
+        Simd<double>::store(&leaves.Z[i][j][lane], Simd<double>::broadcast(i == j ? 1.0 : 0.0));
+    QlLanes lanes{leaves, lane, {}, {}, {}};
+    for (int64_t l = 0; l + 1 < kLeaf; ++l) {
+      int sweep = 0;
+      for (; lanes.begin(l); ++sweep) {
+        if (sweep == kSweeps) return false;
+        lanes.sweep(l);
       }
     }
+  }
   return true;
-}
-
-inline bool ql(int64_t n, double* d, double* e, double* Z) {
-  constexpr int64_t lanes = Simd<double>::lanes;
-  constexpr int kMost = static_cast<int>(kLeaf / lanes), kHalf = kMost > 1 ? kMost / 2 : 1;
-  for (int64_t i = 0; i < n * kLeaf; ++i) Z[i] = 0.0;
-  for (int64_t i = 0; i < n; ++i) Z[i * kLeaf + i] = 1.0;
-  return n <= kHalf * lanes ? ql_sweeps<kHalf>(n, d, e, Z) : ql_sweeps<kMost>(n, d, e, Z);
 }

@@ -1,9 +1,6 @@
 // The secular equation, many roots at once: each lane is a root, and the loops go over the poles. Included as block_body.h
 // says.
 
-using Reals = Simd<double>::Vector;
-using Truth = decltype(Reals{} < Reals{});
-
 // At λ = origin + offset, for V vectors of roots: Σ w_j, Σ w_j/Δ_j and Σ w_j/Δ_j² of w_j = z_j²/Δ_j, Δ_j = d_j − λ.
 template <int V>
 struct SecularSums {
