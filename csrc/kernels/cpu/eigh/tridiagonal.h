@@ -27,7 +27,7 @@ const Kernels<T>& chosen();
 }  // namespace kernels
 
 // The largest matrix whose triangle stays in the caches: 4.5 MB. (On a Zen 4 with 16 MB of third-level cache a core,
-// panels gain nothing up to n = 1536, where they take as long, and 30% at 3072.)
+// panels gain nothing up to n = 1536, where they take as long, and 17 to 30% at 3072.)
 template <class T>
 constexpr int64_t kLargestInCache = sizeof(T) == 4 ? 1536 : 1024;
 

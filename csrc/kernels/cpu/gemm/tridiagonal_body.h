@@ -306,8 +306,9 @@ void minus_dots(int64_t length, int64_t count, const T* P, int64_t ldp, const T*
   }
 }
 
-// The last kPanel rows of S[n,n], n > kPanel (Dongarra, Sorensen and Hammarling 1989): panel ← the rows v, the rows w, and the rows v
-// again, so that the update that the rest of S waits for, − Σ v wᵀ + w vᵀ, is one product of the first 2 kPanel rows with the last.
+// The last kPanel rows of S[n,n], n > kPanel (Dongarra, Sorensen and Hammarling 1989). panel ← the rows v, the rows w, and
+// the rows v again: the update that the rest of S waits for, − Σ v wᵀ + w vᵀ, is then one product of the first 2 kPanel
+// rows with the last 2 kPanel.
 template <class T>
 void tridiagonal_panel(int64_t n, const Reduction<T>& p) {
   T *x = vector_of(p, 0), *tail = vector_of(p, 1), *product = vector_of(p, 2), *sums = vector_of(p, 3);
