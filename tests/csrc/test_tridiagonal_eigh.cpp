@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "cblas.h"
-#include "kernels/cpu/blas.h"
 #include "kernels/cpu/eigh/rank_one_update.h"
 #include "kernels/cpu/gemm/block.h"
 #include "testing.h"
@@ -174,7 +173,7 @@ void by_lapack(Routine&& stedc, const Tridiagonal& t, std::vector<T>& d, std::ve
   d.assign(t.d.begin(), t.d.end());
   Z.assign(n * n, T(0));
   int info = 0;
-  blas::use_one_thread();
+  scipy_openblas_set_num_threads(1);
   stedc("I", &n, d.data(), e.data(), Z.data(), &ldz, work.data(), &lwork, iwork.data(), &liwork, &info, size_t{1});
   CHECK(info == 0);
 }
