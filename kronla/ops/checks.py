@@ -161,8 +161,7 @@ def writable(outputs: Sequence[tuple[str, Tensor]], inputs: Sequence[tuple[str, 
         for name, tensor in named:
             if tensor.numel() > 0 and tensor.device.type != "meta" and not isinstance(tensor, FakeTensor):
                 begin = tensor.data_ptr()
-                extent = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-                spans.append((begin, begin + (extent + 1) * tensor.element_size(), is_output, name, tensor))
+                spans.append((begin, begin + _extent(tensor) * tensor.element_size(), is_output, name, tensor))
     spans.sort(key=lambda span: span[:2])
     active: list[tuple[int, int, bool, str, Tensor]] = []
     for span in spans:
@@ -174,9 +173,16 @@ def writable(outputs: Sequence[tuple[str, Tensor]], inputs: Sequence[tuple[str, 
         active.append(span)
 
 
+def _extent(tensor: Tensor) -> int:
+    """From the first element to behind the last one, in elements."""
+    if tensor.is_contiguous():
+        return tensor.numel()
+    return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+
+
 def _overlaps_itself(tensor: Tensor) -> bool:
     """Whether two elements of a strided tensor have one address."""
-    if tensor.numel() == 0:
+    if tensor.is_contiguous() or tensor.numel() == 0:
         return False
     reach = 0
     for stride, size in sorted((stride, size) for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):

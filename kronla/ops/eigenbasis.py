@@ -230,7 +230,7 @@ def foreach_eigh(As: Sequence[Tensor]) -> list[Eigenbasis]:
 def orthonormalize(S: Tensor) -> Orthonormal:
     r"""The orthonormal factor of S = QR with a positive diagonal of R.
 
-    On CPU a panel of up to 64 columns is factored at once, in float64. float32 goes through the Cholesky factor of the
+    On CPU panels of 64 columns, float32 with up to 128 as one, are factored in float64. float32 goes through the Cholesky factor of the
     Gram matrix of its normalised columns, :math:`Q = S L^{-T}`, repeated where pivots or fixed probes find Q not
     orthogonal enough, and through Householder reflections where a pivot is below 1e-6 (Fukaya et al. 2020, Shifted
     CholeskyQR, on why the precision of the Gram matrix matters); float64 through Householder reflections. Panels are
@@ -251,7 +251,7 @@ def orthonormalize(S: Tensor) -> Orthonormal:
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
     no synchronisation; not differentiable. Accuracy: orthogonal to 5e-6 √n in float32, on CPU more nearly than LAPACK's
     (``tests/ops/test_eigh.py``).
-    Cost: 4 m n² - 4 n³/3 operations; workspace per thread 2 m n elements and 128 m doubles.
+    Cost: 4 m n² - 4 n³/3 operations; workspace per thread 2 m n elements and 256 m doubles.
 
     Equivalent to::
 

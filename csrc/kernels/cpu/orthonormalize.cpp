@@ -26,8 +26,8 @@ constexpr double kSmallestPivot = 1e-6;
 constexpr double kOrthogonal = 5e-8;
 constexpr int64_t kVectors = 8;
 
-// Columns of a panel that is factored at once; wider matrices are made of them by reflectors.
-constexpr int64_t kPanel = 64;
+// Columns of a matrix that is factored at once, and of the panels of wider ones, which reflectors join.
+constexpr int64_t kAlone = 128, kPanel = 64;
 
 // W ← the orthonormal factor of W by Cholesky, pivots[n] times diag(R); false where a pivot is too small, and W as it was.
 // product ← Π R_jj/‖W_j‖: columns of norm 1 have a smallest singular value above e^-½ of that, for their squares add up
@@ -115,7 +115,7 @@ void scale_columns(int64_t m, int64_t n, const T* S, T* W, double* norms, Worker
 // P[m,b] ← the columns of W[m,b] at norm 1, norms[b] ← their norms.
 template <class T>
 void unit_columns(int64_t m, int64_t b, const T* W, int64_t ldw, double* P, double* norms) {
-  double inverse[kPanel];
+  double inverse[kAlone];
   column_products(m, b, W, ldw, W, ldw, norms);
   for (int64_t j = 0; j < b; ++j) {
     norms[j] = std::sqrt(norms[j]);
@@ -175,8 +175,8 @@ bool orthonormalize_columns(int64_t m, int64_t n, const T* S, T* Q, Worker& work
   double* norms = worker.take<double>(n);  // of the columns of W
   double* rest = worker.take<double>(n);   // of what the panels before have left of them
   double* pivots = worker.take<double>(n);
-  double* P = worker.take<double>(m * std::min(n, kPanel));
-  if (n <= kPanel && std::is_same_v<T, float>) {  // its squares are in the range of float64
+  double* P = worker.take<double>(m * (n <= kAlone ? n : kPanel));
+  if (n <= kAlone && std::is_same_v<T, float>) {  // its squares are in the range of float64
     factor_panel(m, n, S, n, P, norms, pivots, worker);
     std::copy_n(norms, n, rest);
     narrow(m, n, P, Q, n);
