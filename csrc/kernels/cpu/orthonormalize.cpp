@@ -22,7 +22,7 @@ namespace {
 constexpr double kSmallestPivot = 1e-6;
 
 // ‖QᵀQ − I‖_F/√n that is good enough for float32, up to which a pass of Cholesky is not repeated. The pass loses
-// u κ(S)², which the pivots do not show; so it is measured, by a few vectors.
+// u κ(S)²; where the pivots do not bound that, it is measured, by a few vectors.
 constexpr double kOrthogonal = 5e-8;
 constexpr int64_t kVectors = 8;
 
