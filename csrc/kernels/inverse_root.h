@@ -18,7 +18,7 @@
 // ‖Λ^(-½) Qᵀ D Q Λ^(-½) − I‖_F/√n (eigh). Above n = 64 estimated by 32 fixed ±1 vectors: ‖E‖_F² is the mean of ‖Ev‖²,
 // within a factor 2 of the norm (a deviation by that much has a probability below 1e-5 for a random rank-one E, the worst).
 //
-// Workspace per worker, n² doubles: eigh 4, polynomial 9, and 64 n for the estimate.
+// Workspace per worker, n² doubles: eigh 3.5 (float32 first: 2.3), polynomial 9, and 64 n for the estimate.
 #pragma once
 
 #include <cstdint>

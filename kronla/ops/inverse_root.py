@@ -85,7 +85,7 @@ def inverse_root(
     at most max(2 × that of a root through float32 eigh, 3e-6) relative in the Frobenius norm
     (``tests/ops/test_inverse_root.py``), unless "auto" has an rtol that asks for less. Cost: eigh in float64 and half
     a product; or, by polynomials, 5 to 7 half products per step, 6 steps at a condition of 1e6. Workspace per thread:
-    4 n² doubles (eigh) or 9 n² (polynomial).
+    3.5 n² doubles (eigh) or 9 n² (polynomial).
 
     Equivalent to::
 

@@ -61,16 +61,29 @@ void product_of_powers(int64_t n, const V* reflectors, const V* tau, double p, c
   syrk(worker.team, Op::T, n, n, V(1), vectors, n, V(0), result, n);
 }
 
-// In float64, which small eigenvalues need, up to the vectors of the tridiagonal form. room: n² elements.
+// The lower triangle of a symmetric D[n,n] ← its upper one, and the diagonal.
+void restore_lower(int64_t n, const double* diagonal, double* D) {
+  constexpr int64_t block = 32;
+  for (int64_t r = 0; r < n; r += block)
+    for (int64_t c = 0; c <= r; c += block)
+      for (int64_t i = r; i < std::min(r + block, n); ++i)
+        for (int64_t j = c; j < std::min(c + block, i); ++j) D[i * n + j] = D[j * n + i];
+  for (int64_t i = 0; i < n; ++i) D[i * n + i] = diagonal[i];
+}
+
+// In float64, which small eigenvalues need, up to the vectors of the tridiagonal form. The reflectors take the place of D's
+// lower triangle, which comes back from the upper one.
 template <class T>
-void by_eigh(int64_t n, const double* D, double p, double tolerance, double* room, Root<T>& root, Worker& worker) {
+void by_eigh(int64_t n, double* D, double p, double tolerance, Root<T>& root, Worker& worker) {
+  const Worker::Scope scope(worker);
   ++root.steps;
   double *w = worker.take<double>(n), *tau = worker.take<double>(n), *V = worker.take<double>(n * n);
-  std::copy_n(D, n * n, room);
-  if (!eigendecompose_tridiagonal(n, room, tau, V, w, worker)) {
+  double* diagonal = worker.take<double>(n);
+  for (int64_t i = 0; i < n; ++i) diagonal[i] = D[i * n + i];
+  if (!eigendecompose_tridiagonal(n, D, tau, V, w, worker)) {
     root.least = 0.0;
     std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
-    return;
+    return restore_lower(n, diagonal, D);
   }
   root.least = least_ratio(n, w);
   // What eigh rounds below its own noise is set to that noise: whether D is positive definite is not for eigh to say.
@@ -81,41 +94,42 @@ void by_eigh(int64_t n, const double* D, double p, double tolerance, double* roo
       for (int64_t j = 0; j <= i; ++j)
         root.X[i * n + j] = static_cast<T>(static_cast<double>(result[i * n + j]) * root.back);
     mirror_lower(n, root.X);
+    restore_lower(n, diagonal, D);
   };
-  if (std::is_same_v<T, float> && n > kWideProducts && is_integer(p) && is_gentle(w[n - 1] / w[0], p, tolerance)) {
-    const Worker::Scope scope(worker);
-    float *reflectors = worker.take<float>(n * n), *vectors = worker.take<float>(n * n), *t = worker.take<float>(n);
-    std::copy_n(room, n * n, reflectors);
-    std::copy_n(V, n * n, vectors);
-    std::copy_n(tau, n, t);
-    float* result = reinterpret_cast<float*>(root.X);  // T is float
-    product_of_powers(n, reflectors, t, p, w, vectors, result, worker);
-    return finish(result);
+  if constexpr (std::is_same_v<T, float>) {
+    if (n > kWideProducts && is_integer(p) && is_gentle(w[n - 1] / w[0], p, tolerance)) {
+      float *reflectors = root.X, *vectors = worker.take<float>(n * n), *t = worker.take<float>(n);
+      std::copy_n(D, n * n, reflectors);
+      std::copy_n(V, n * n, vectors);
+      std::copy_n(tau, n, t);
+      product_of_powers(n, reflectors, t, p, w, vectors, root.X, worker);
+      return finish(root.X);
+    }
   }
-  double* result = worker.take<double>(n * n);
-  product_of_powers(n, room, tau, p, w, V, result, worker);
-  finish(result);
+  double* product = worker.take<double>(n * n);
+  product_of_powers(n, D, tau, p, w, V, product, worker);
+  finish(product);
   if (is_integer(p)) return;
   for (int64_t i = 0; i < n; ++i) {
     const double factor = std::pow(w[i], 0.5 / p - 0.5);
     for (int64_t j = 0; j < n; ++j) V[i * n + j] *= factor;
   }
-  transpose(n, n, V, room);
-  root.residual = identity_error(n, {V, D, room}, worker);
+  transpose(n, n, V, product);
+  root.residual = identity_error(n, {V, D, product}, worker);
 }
 
 // The residual of X / back.
 template <class T>
-double residual_of_result(int64_t n, const double* D, double p, const Root<T>& root, double* wide, Worker& worker) {
+double residual_of_result(int64_t n, const double* D, double p, const Root<T>& root, Worker& worker) {
   const Worker::Scope scope(worker);
+  double* wide = worker.take<double>(n * n);
   for (int64_t i = 0; i < n * n; ++i) wide[i] = static_cast<double>(root.X[i]) / root.back;
   return root_residual(n, D, wide, static_cast<int64_t>(p), worker);
 }
 
 // The same with float32 vectors: two thirds of the time, and small eigenvalues are right to u ‖D‖ only. True where the residual is
 // good enough.
-bool by_eigh_in_float32(int64_t n, const double* D, const RootOptions& options, double* wide, Root<float>& root,
-                        Worker& worker) {
+bool by_eigh_in_float32(int64_t n, const double* D, const RootOptions& options, Root<float>& root, Worker& worker) {
   const Worker::Scope scope(worker);
   root.steps = 1;
   float* V = worker.take<float>(n * n);
@@ -133,7 +147,7 @@ bool by_eigh_in_float32(int64_t n, const double* D, const RootOptions& options, 
     for (int64_t j = 0; j <= i; ++j)
       root.X[i * n + j] = static_cast<float>(static_cast<double>(root.X[i * n + j]) * root.back);
   mirror_lower(n, root.X);
-  root.residual = residual_of_result(n, D, options.p, root, wide, worker);
+  root.residual = residual_of_result(n, D, options.p, root, worker);
   return root.residual <= options.rtol;
 }
 
@@ -191,10 +205,11 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
   const double shift = options.damping * scale + options.relative_damping * std::sqrt(sum_of_squares(size, D));
   for (int64_t i = 0; i < n; ++i) D[i * n + i] += shift;
   const double again = power_of_two_scale(largest_magnitude(size, D)), unit = 1.0 / (scale * again);
-  for (int64_t i = 0; i < size; ++i) D[i] *= again;
+  for (int64_t i = 0; i < size && again != 1.0; ++i) D[i] *= again;
 
-  double* L = worker.take<double>(size);
+  double* L = nullptr;
   const auto is_definite = [&] {
+    L = worker.take<double>(size);
     std::copy_n(D, size, L);
     return cholesky(worker.team, n, L, n);
   };
@@ -212,20 +227,20 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
     bool done = false;
     if constexpr (std::is_same_v<T, float>) {
       if (group.method == RootMethod::EighToTolerance && is_integer(options.p))
-        done = by_eigh_in_float32(n, D, options, L, root, worker);
+        done = by_eigh_in_float32(n, D, options, root, worker);
     }
     if (!done) {
       root.residual = kUnknown;
       // What was asked for by name does not depend on rtol.
       const double tolerance = group.method == RootMethod::EighToTolerance ? std::min(options.rtol, kGentle) : kGentle;
-      by_eigh(n, D, options.p, tolerance, L, root, worker);
+      by_eigh(n, D, options.p, tolerance, root, worker);
     }
     // No pivot breaks down where D is this well conditioned (Demmel 1989: λmin/λmax > n(n + 1)u).
     const double certain = 2.0 * static_cast<double>(n * n) * std::numeric_limits<double>::epsilon();
     if (!(root.least > certain) && !is_definite()) return fail(kNotPositiveDefinite);
   }
   if (is_integer(options.p) && std::isnan(root.residual))
-    root.residual = residual_of_result(n, D, options.p, root, L, worker);
+    root.residual = residual_of_result(n, D, options.p, root, worker);
   // Where p is no integer the residual says nothing of an X that left the range of T.
   if (!all_finite(size, X) || largest_magnitude(size, X) == T(0))
     root.residual = std::numeric_limits<double>::infinity();
