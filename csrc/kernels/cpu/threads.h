@@ -18,8 +18,8 @@ namespace kronla {
 template <class Worker>
 void run_workers(const Parallel& parallel, int64_t count, Worker&& worker) {
   struct Shared {
-    std::atomic<int64_t> next{0};
-    std::exception_ptr failure;
+    alignas(64) std::atomic<int64_t> next{0};  // a cache line of its own: every take writes it
+    alignas(64) std::exception_ptr failure;
     std::mutex mutex;
     int64_t count;
     Worker* worker;
