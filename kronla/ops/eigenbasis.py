@@ -230,11 +230,12 @@ def foreach_eigh(As: Sequence[Tensor]) -> list[Eigenbasis]:
 def orthonormalize(S: Tensor) -> Orthonormal:
     r"""The orthonormal factor of S = QR with a positive diagonal of R.
 
-    On CPU panels of 64 columns, float32 with up to 128 as one, are factored in float64. float32 goes through the Cholesky factor of the
-    Gram matrix of its normalised columns, :math:`Q = S L^{-T}`, repeated where pivots or fixed probes find Q not
-    orthogonal enough, and through Householder reflections where a pivot is below 1e-6 (Fukaya et al. 2020, Shifted
-    CholeskyQR, on why the precision of the Gram matrix matters); float64 through Householder reflections. Panels are
-    joined as blocks of reflections (Ballard et al. 2014, Reconstructing Householder vectors from tall-skinny QR).
+    On CPU panels of 64 columns, float32 with up to 128 as one, are factored in float64. float32 goes through the
+    Cholesky factor of the Gram matrix of a panel's normalised columns, :math:`Q = S L^{-T}`, repeated where pivots or
+    fixed probes find Q not orthogonal enough, and through Householder reflections where a pivot is below 1e-6 (Fukaya
+    et al. 2020, Shifted CholeskyQR, on why the precision of the Gram matrix matters); float64 through Householder
+    reflections. Panels are joined as blocks of reflections (Ballard et al. 2014, Reconstructing Householder vectors
+    from tall-skinny QR).
 
     Args:
         S: ``[..., m, n]`` with m ≥ n, float32 or float64.
