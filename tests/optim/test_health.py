@@ -45,9 +45,10 @@ class NoHostReads(TorchDispatchMode):
 
 
 @every_class
-def test_no_step_waits_for_the_device(cls):
+@pytest.mark.parametrize("own", [{}, {"factor_beta": 1.0, "eps": 0.0}], ids=["defaults", "sum"])
+def test_no_step_waits_for_the_device(cls, own):
     params = named((12, 9), (7,), (8, 3, 3, 3), (), (40, 5))
-    optimizer = cls(params, update_every=2, max_dim=16)
+    optimizer = cls(params, update_every=2, max_dim=16, **own)
     with NoHostReads():
         for seed in range(5):
             step(optimizer, params, seed, bad=["layer2"] if seed == 3 else [])
