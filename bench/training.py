@@ -19,15 +19,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench import training_report, training_times, training_workloads
-from bench.training_runs import RATES, WAYS, Run, Store, train
+from bench.training_runs import RATES, WAYS, Run, Store, fingerprint, train
 from bench.training_workloads import Workload
 from kronla.commands.info import collect
 
 SEEDS = (0, 1)
 SHORTER = 0.75
-# Not tuned for themselves: each takes the learning rate of another, of which it is the same algorithm, or differs in
-# one setting.
-FOLLOWS = {"pytorch-optimizer SOAP": "SOAP", "EShampoo, fixed": "EShampoo"}
+# Not tuned for itself: it takes the learning rate of another, from which it differs in one setting.
+FOLLOWS = {"EShampoo, fixed": "EShampoo"}
 
 
 def main() -> int:
@@ -109,7 +108,7 @@ def train_all(workload: Workload, steps: int, quick: bool, store: Store, console
         bar = progress.add_task(workload.name, total=None, note="")
 
         def done(way: str, lr: float, seed: int, length: int) -> Run:
-            run = Run(workload.name, way, lr, seed, length)
+            run = Run(workload.name, way, lr, seed, length, algorithm=fingerprint(way))
             found = store.find(run)
             if found is not None:
                 return found

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bench.training_workloads import Workload
 from kronla import optim
 
 # Of every optimizer alike: the grid of learning rates, the warm-up and the decay to zero.
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 WARM_UP = 0.05
 EVALUATIONS = 25
 # Of AdamW, Shampoo and EShampoo; SOAP keeps its own defaults, (0.95, 0.95), in both implementations.
@@ -57,6 +58,8 @@ class Run:
     at: list[int] = field(default_factory=list)
     training: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
+    algorithm: str = ""
+    """:func:`fingerprint` of its optimizer."""
 
     @property
     def key(self) -> str:
@@ -66,6 +69,22 @@ class Run:
     def final(self) -> float:
         """The validation loss at the end; infinite where the training did not get there."""
         return self.validation[-1] if self.at and self.at[-1] == self.steps else math.inf
+
+
+@cache
+def fingerprint(way: str) -> str:
+    """Where an optimizer takes a small fixed problem in float64, to five digits: another algorithm ends elsewhere.
+
+    The factors of its square matrix have full rank, so that no rounding decides on eigenvectors.
+    """
+    generator = torch.Generator().manual_seed(0)
+    params = [torch.nn.Parameter(torch.ones(shape, dtype=torch.float64)) for shape in ((6, 6), (5,))]
+    optimizer = WAYS[way](params, 0.1)
+    for _ in range(2 * EVERY + 5):
+        for p in params:
+            p.grad = p.detach() + torch.randn(p.shape, dtype=torch.float64, generator=generator)
+        optimizer.step()
+    return f"{sum(p.detach().square().sum() for p in params):.4e}"
 
 
 def rate(step: int, steps: int) -> float:
@@ -99,7 +118,7 @@ def train(run: Run, workload: Workload, advance: Callable[[str], None]) -> None:
 
 
 class Store:
-    """The runs that are done, one file each: what is there is not trained again."""
+    """The runs that are done, one file each: what is there, of the same algorithm, is not trained again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -107,7 +126,8 @@ class Store:
 
     def find(self, run: Run) -> Run | None:
         path = self.folder / f"{run.key}.json"
-        return Run(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+        found = Run(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+        return found if found is not None and found.algorithm == run.algorithm else None
 
     def all(self) -> list[Run]:
         found = (json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.folder.glob("*-*.json")))

@@ -39,7 +39,8 @@ class EShampoo(KroneckerOptimizer):
         params: parameters, named parameters, or groups of them with settings of their own.
         lr: learning rate η.
         betas: β₁ of the momentum M, β₂ of the corrected eigenvalues D.
-        eps: ε, added to √D̂.
+        eps: ε, added to √D̂; with 0, entries without a gradient so far rest, but rounding noise in a
+            basis is scaled up to full steps.
         weight_decay: decoupled (AdamW's), times lr.
         factor_beta: β_f of the factors; None means ``betas[1]``.
         update_every: steps between looks at the criterion.

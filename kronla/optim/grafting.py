@@ -24,6 +24,9 @@ def grafting_directions(blocks: Sequence[Block], unbiased: Sequence[Tensor]) -> 
     methods, steps = [block.group["grafting"] for block in blocks], [block.step for block in blocks]
     betas = [1.0 if method == "adagrad" else beta for method, beta in zip(methods, beta2(blocks), strict=True)]
     average_squares_(second_moments, [block.grad for block in blocks], betas)
+    sums = [V for method, V in zip(methods, second_moments, strict=True) if method == "adagrad"]
+    if sums:
+        torch._foreach_clamp_max_(sums, torch.finfo(sums[0].dtype).max)
     biases = [1.0 - b**t if g in ("adam", None) else 1.0 for g, b, t in zip(methods, betas, steps, strict=True)]
     directions = adam_directions(blocks, momenta, second_moments, steps, biases)
     return [M if g == "sgd" else A for g, M, A in zip(methods, unbiased, directions, strict=True)]

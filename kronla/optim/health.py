@@ -1,6 +1,6 @@
 """How each factor fares: counted on the device, read when somebody asks, and an alarm that waits for nothing."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,31 +9,34 @@ from torch import Tensor
 from kronla.optim.tensors import Block, Side
 
 # A factor's ``health``: one tensor of the state's dtype, in which counts are exact (float32: to 16 million).
-INFO, ERROR, REFRESHES, REFRESHED_AT, FAILURES = range(5)
+INFO, ERROR, REFRESHES, REFRESHED_AT, FAILURES, OVERFLOWS = range(6)
+# What is counted in a row, and alarms.
+_IN_A_ROW = slice(FAILURES, OVERFLOWS + 1)
 
 
 class FactorDiagnostics(NamedTuple):
-    """One factor of one block of one parameter."""
+    """One factor of one block of one parameter; or a parameter without factors, whose steps are elementwise."""
 
     parameter: str
     """Its name where the optimizer was given named parameters, else ``"group g, parameter i"``."""
     block: int
     mode: int
-    """0 rows and 1 columns of a matrix."""
+    """0 rows and 1 columns of a matrix; −1 for a parameter without factors."""
     size: int
-    """Rows of the factor."""
+    """Rows of the factor; 0 without."""
     steps_since_refresh: int
-    """Since its root or basis last changed."""
+    """Since its root or basis last changed; without factors all steps."""
     ratio: float
-    """Of the basis, when last looked at: ‖offdiag(QᵀAQ)‖_F/‖A‖_F; NaN for a root."""
+    """Of the basis, when last looked at: ‖offdiag(QᵀAQ)‖_F/‖A‖_F; NaN for a root, and without factors."""
     residual: float
-    """Of the root; NaN for a basis."""
+    """Of the root; NaN for a basis, and without factors."""
     info: int
-    """Of the last refresh: 0 good, 1 not converged, 2 not positive definite, 3 not finite."""
+    """Of the last refresh: 0 good, 1 not converged, 2 not positive definite, 3 not finite; 3 also while a factor that
+    sums (β = 1) cannot take in the gradients, since it would leave the range of its dtype."""
     refreshes: int
     """How often the root or basis has changed."""
     failures: int
-    """Refreshes that have failed (``info`` ≥ 2) in a row."""
+    """Refreshes that have failed (``info`` ≥ 2) in a row, or gradients that the factor could not take in."""
     bad_gradients: int
     """Gradients of the parameter, in a row, that were not finite or whose squares overflow."""
 
@@ -49,7 +52,7 @@ class ParameterMemory(NamedTuple):
 
 def start_health(**like: Any) -> Tensor:
     """A factor that was never refreshed."""
-    return torch.zeros(5, **like)
+    return torch.zeros(6, **like)
 
 
 def record_refresh_(
@@ -70,8 +73,16 @@ def record_refresh_(
         old[:, REFRESHES] + moved,
         torch.where(moved, now, old[:, REFRESHED_AT]),
         (old[:, FAILURES] + 1) * failed,
+        old[:, OVERFLOWS],
     ]
     torch._foreach_copy_(healths, list(torch.stack(new, 1).unbind()))
+
+
+def record_overflows_(sides: Sequence[Side], fits: Sequence[Tensor]) -> None:
+    """Count gradients in a row that a factor could not take in."""
+    counts = [side["health"][OVERFLOWS] for side in sides]
+    new = (torch.stack(counts) + 1) * ~torch.stack(list(fits))
+    torch._foreach_copy_(counts, list(new.unbind()))
 
 
 def record_gradients_(states: Sequence[dict[str, Any]], good: Sequence[Tensor]) -> None:
@@ -85,7 +96,7 @@ def worst_count(blocks: Sequence[Block]) -> Tensor:
     """The most failures in a row among these blocks, all of one device and dtype."""
     worst = torch.cat([block.state["bad_gradients"].reshape(1) for block in blocks if block.index == 0]).max()
     healths = [side["health"] for block in blocks for side in block.sides]
-    return torch.maximum(worst, torch.stack(healths)[:, FAILURES].max()) if healths else worst
+    return torch.maximum(worst, torch.stack(healths)[:, _IN_A_ROW].max()) if healths else worst
 
 
 class Alarm:
@@ -126,30 +137,44 @@ class Alarm:
         return event is None or event.query()
 
 
-def diagnose(blocks: Iterable[tuple[str, Block]]) -> Iterator[FactorDiagnostics]:
-    """One row for each factor; reads them from the device, and waits for it."""
-    entries = [(name, side) for name, block in blocks for side in block.sides]
-    by_device: dict[torch.device, list[tuple[str, Side]]] = {}
-    for name, side in entries:
-        by_device.setdefault(side["health"].device, []).append((name, side))
-    for members in by_device.values():
-        healths = torch.stack([side["health"].double() for _, side in members]).tolist()
-        bad = torch.stack([side.block.state["bad_gradients"].double() for _, side in members]).tolist()
-        for (name, side), health, count in zip(members, healths, bad, strict=True):
-            kept_as_root = f"root.{side.block.index}.{side.mode}" in side.block.state
-            yield FactorDiagnostics(
-                name,
-                side.block.index,
-                side.mode,
-                len(side["factor"]),
-                side.block.step - int(health[REFRESHED_AT]),
-                float("nan") if kept_as_root else health[ERROR],
-                health[ERROR] if kept_as_root else float("nan"),
-                int(health[INFO]),
-                int(health[REFRESHES]),
-                int(health[FAILURES]),
-                int(count),
-            )
+def diagnose(blocks: Sequence[tuple[str, Block]]) -> list[FactorDiagnostics]:
+    """One row for each factor, then one for each parameter without; reads them from the device, and waits for it."""
+    entries: list[tuple[str, Block, Side | None]] = [(name, b, side) for name, b in blocks for side in b.sides]
+    entries += [(name, block, None) for name, block in blocks if not block.sides]
+    bad = [block.state["bad_gradients"] for _, block, _ in entries]
+    healths = [side["health"] if side else count.new_zeros(6) for (*_, side), count in zip(entries, bad, strict=True)]
+    rows = zip(entries, _read(healths), _read(bad), strict=True)
+    return [_row(name, block, side, health, count) for (name, block, side), health, count in rows]
+
+
+def _row(
+    name: str, block: Block, side: Side | None, health: Sequence[float], bad_gradients: float
+) -> FactorDiagnostics:
+    root = side is not None and f"root.{block.index}.{side.mode}" in block.state
+    nan = float("nan")
+    return FactorDiagnostics(
+        name,
+        block.index,
+        -1 if side is None else side.mode,
+        0 if side is None else len(side["factor"]),
+        block.step - int(health[REFRESHED_AT]),
+        nan if root or side is None else health[ERROR],
+        health[ERROR] if root else nan,
+        3 if health[OVERFLOWS] else int(health[INFO]),
+        int(health[REFRESHES]),
+        int(max(health[_IN_A_ROW])),
+        int(bad_gradients),
+    )
+
+
+def _read(tensors: Sequence[Tensor]) -> list[Any]:
+    """Their values: one copy for each device."""
+    values: dict[int, Any] = {}
+    for device in {tensor.device for tensor in tensors}:
+        places = [i for i, tensor in enumerate(tensors) if tensor.device == device]
+        found = torch.stack([tensors[i].double() for i in places]).tolist()
+        values.update(zip(places, found, strict=True))
+    return [values[i] for i in range(len(tensors))]
 
 
 def memory_of(name: str, param: Tensor, state: dict[str, Any]) -> ParameterMemory:

@@ -45,7 +45,8 @@ def adam_directions(
 ) -> list[Tensor]:
     """``M̂ / (√(V/bias) + ε)`` with ``M̂ = M/(1−β₁ᵗ)``; bias is ``1−β₂ᵗ`` for Adam (Kingma and Ba 2015, Algorithm 1).
 
-    Taken as ``M / (c√V/√bias + cε)`` with ``c = 1−β₁ᵗ``, which passes over the tensors once less.
+    Taken as ``M / (c√V/√bias + cε)`` with ``c = 1−β₁ᵗ``, which passes over the tensors once less. Where that divisor
+    is 0 (ε = 0, and no gradient yet or one whose square is 0 in its dtype) the direction is 0.
     """
     if not blocks:
         return []
@@ -53,4 +54,7 @@ def adam_directions(
     divisors = list(torch._foreach_sqrt(list(second_moments)))
     torch._foreach_mul_(divisors, [c / math.sqrt(bias) for c, bias in zip(unbias, biases, strict=True)])
     torch._foreach_add_(divisors, [c * float(block.group["eps"]) for c, block in zip(unbias, blocks, strict=True)])
+    for divisor, block in zip(divisors, blocks, strict=True):
+        if block.group["eps"] < torch.finfo(divisor.dtype).tiny:
+            divisor.masked_fill_(divisor == 0, math.inf)
     return list(torch._foreach_div(list(momenta), divisors))

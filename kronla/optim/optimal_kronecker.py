@@ -5,8 +5,7 @@ from typing import Any
 
 from torch.optim.optimizer import ParamsT
 
-from kronla.optim.factors import update_weighted_factors_
-from kronla.optim.roots import norms
+from kronla.optim.factors import norms, update_weighted_factors_
 from kronla.optim.settings import given
 from kronla.optim.shampoo import Shampoo
 

@@ -19,7 +19,7 @@ from kronla.optim.health import (
     start_health,
     worst_count,
 )
-from kronla.optim.settings import check_settings
+from kronla.optim.settings import check_settings, make_plain_
 from kronla.optim.tensors import Block, Side, assemble, view_of
 
 StateDict = dict[str, Any]
@@ -75,20 +75,25 @@ class KroneckerOptimizer(Optimizer):
     def diagnostics(self) -> list[FactorDiagnostics]:
         """How each factor fares, one row each; reads the counts from the device, and waits for it.
 
-        A parameter without factors has no row: its bad gradients in a row are ``state[p]["bad_gradients"]``.
+        After them comes a row for each parameter without factors, with mode −1 and size 0.
         """
-        return list(diagnose((name, block) for name, _, blocks in self._kept() for block in blocks))
+        return diagnose([(name, block) for name, _, blocks in self._kept() for block in blocks])
 
     def memory(self) -> list[ParameterMemory]:
         """Bytes of state by kind, one row for each parameter that has any."""
         return [memory_of(name, p, self.state[p]) for name, p, _ in self._kept()]
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters; what it does not say comes from the optimizer's defaults."""
+        """Add a group of parameters; what it does not say comes from the optimizer's defaults.
+
+        A parameter that is in another group raises ValueError, and so does one that is in this group twice.
+        """
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
             check_settings(group, self.takes_diagonals)
+            if len(set(group["params"])) < len(group["params"]):
+                raise ValueError("params must name each parameter once, but a group holds one of them twice.")
             for p in group["params"]:
                 if p.is_complex():
                     raise NotImplementedError(
@@ -98,6 +103,12 @@ class KroneckerOptimizer(Optimizer):
         except (TypeError, ValueError, NotImplementedError):
             self.param_groups.pop()
             raise
+
+    def state_dict(self) -> StateDict:
+        """As torch's; what was set in a group since then in NumPy's numbers is saved in Python's."""
+        for group in self.param_groups:
+            make_plain_(group)
+        return super().state_dict()
 
     def load_state_dict(self, state_dict: StateDict) -> None:
         """Load what :meth:`state_dict` returned; training continues to the bit.
@@ -175,8 +186,8 @@ class KroneckerOptimizer(Optimizer):
     def _gradients(self, members: Sequence[tuple[dict[str, Any], Tensor]]) -> list[Tensor]:
         """The gradients in the state's dtype, with the sign that descends, and zero where they are not finite."""
         grads = [p.grad.to(state_dtype(p)) for _, p in members if p.grad is not None]
-        # A factor holds squares of the gradient, so these must be finite too.
-        good = list(torch.stack(torch._foreach_norm(grads)).square().isfinite().unbind())
+        # A factor holds squares of the gradient, so these must be finite too, with room for the rounding of their sum.
+        good = list(torch.stack(torch._foreach_norm(grads)).square().mul(2).isfinite().unbind())
         record_gradients_([self.state[p] for _, p in members], good)
         signed = [-grad if group["maximize"] else grad for (group, _), grad in zip(members, grads, strict=True)]
         return [torch.where(one, grad, 0.0) for one, grad in zip(good, signed, strict=True)]
@@ -218,13 +229,13 @@ class KroneckerOptimizer(Optimizer):
                     f"The last {most} gradients of {which}, were not finite or their squares overflow; they counted as "
                     "zero. Lower the learning rate, scale the loss, or raise max_failures."
                 )
-            for row in diagnose((name, block) for block in blocks):
+            for row in diagnose([(name, block) for block in blocks]):
                 if row.failures >= most:
                     raise RuntimeError(
                         f"The factor of mode {row.mode} in block {row.block} of {which}, has failed {most} times in a "
-                        f"row, with info {row.info} (2: not positive definite, 3: not finite); its last good "
-                        "preconditioner remains. With info 2 raise relative_damping, where there is one; with info 3 "
-                        "delete the state of the parameter, so that it begins anew; or raise max_failures."
+                        f"row, with info {row.info} (2: not positive definite, 3: not finite, or a sum that is full); "
+                        "its last good preconditioner remains. With info 2 raise relative_damping, where there is one; "
+                        "with info 3 delete the state of the parameter, so that it begins anew; or raise max_failures."
                     )
 
 

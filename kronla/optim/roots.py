@@ -9,7 +9,7 @@ from torch import Tensor
 
 import kronla
 from kronla.optim.apply import apply_modes
-from kronla.optim.factors import unbiased_factors
+from kronla.optim.factors import norms, unbiased_factors
 from kronla.optim.health import record_refresh_
 from kronla.optim.tensors import Block, Side, alike
 
@@ -57,10 +57,10 @@ def refresh_roots_(blocks: Iterable[Block], default: Exponent, sizes: Sizes | No
         for i, root, has_any in zip(full, found, filled, strict=True):
             sides[i]["root"] = torch.where(has_any, root.X, sides[i]["root"])
         record_refresh_([sides[i] for i in full], [r.info for r in found], [r.residual for r in found], filled)
-        for side, factor in zip(sides, factors, strict=True):
-            if factor.ndim == 1:
-                damped = factor + (damping + relative_damping * factor.norm())
-                _refresh_diagonal_(side, damped, exponent, (factor > 0).any())
+        diagonal = [i for i, factor in enumerate(factors) if factor.ndim == 1]
+        for i, size in zip(diagonal, norms([factors[i] for i in diagonal]), strict=True):
+            damped = factors[i] + (damping + relative_damping * size)
+            _refresh_diagonal_(sides[i], damped, exponent, (factors[i] > 0).any())
 
 
 def _refresh_diagonal_(side: Side, damped: Tensor, exponent: float, filled: Tensor) -> None:
@@ -80,16 +80,9 @@ def traces(factors: Sequence[Tensor]) -> list[Tensor]:
     return [factor.diagonal().sum() if factor.ndim == 2 else factor.sum() for factor in factors]
 
 
-def norms(factors: Sequence[Tensor]) -> list[Tensor]:
-    """``‖F‖_F`` of each, accumulated in float64."""
-    found = torch._foreach_norm(list(factors), 2, dtype=torch.float64)
-    return [norm.to(factor.dtype) for norm, factor in zip(found, factors, strict=True)]
-
-
 def _divided(sides: Sequence[Side], factors: Sequence[Tensor], sizes: Sequence[Tensor]) -> list[Tensor]:
     powers = [1.0 - 1.0 / len(side.block.sides) for side in sides]
-    tiny = torch.finfo(factors[0].dtype).tiny
-    divisors = [size.clamp_min(tiny) ** power for size, power in zip(sizes, powers, strict=True)]
+    divisors = [torch.where(size > 0, size, 1.0) ** power for size, power in zip(sizes, powers, strict=True)]
     return list(torch._foreach_div(list(factors), divisors))
 
 

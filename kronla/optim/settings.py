@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from numbers import Integral, Real
 from typing import Any
 
@@ -22,16 +21,31 @@ def check_settings(group: dict[str, Any], diagonal: bool) -> None:
     """Raise TypeError or ValueError, naming the setting, where a parameter group holds one that is not allowed.
 
     Settings that the group's optimizer does not have are passed over; ``diagonal`` says whether it can make use of
-    diagonal factors. An exponent is turned into a float, which a saved state can hold.
+    diagonal factors. Numbers become Python's own, see :func:`make_plain_`.
     """
+    make_plain_(group)
     for name, (check, allowed) in _ALLOWED.items():
         if name in group and not check(_number(name, group[name], allowed)):
             raise ValueError(f"{name} must be {allowed}, but is {group[name]!r}.")
     for name in ("large", "vectors"):
         if group[name] == "diagonal" and not diagonal:
             raise ValueError(f'{name} must not be "diagonal" here: the eigenbasis of that is the identity.')
-    if isinstance(group.get("exponent"), Fraction):
-        group["exponent"] = float(group["exponent"])
+
+
+def make_plain_(group: dict[str, Any]) -> None:
+    """Turn a group's numbers, NumPy's and Fractions among them, into int and float.
+
+    A file that is read with ``weights_only=True`` may hold no others.
+    """
+    group.update({name: _plain(value) for name, value in group.items() if name != "params"})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_plain, value)) if type(value) in (tuple, list) else value
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _number(name: str, value: Any, allowed: str) -> Any:

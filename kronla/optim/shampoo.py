@@ -38,7 +38,7 @@ class Shampoo(KroneckerOptimizer):
         params: parameters, named parameters, or groups of them with settings of their own.
         lr: learning rate η.
         betas: β₁ of the momentum M, β₂ of the second moment V.
-        eps: ε, added to √V̂.
+        eps: ε, added to √V̂; with 0, entries that have had no gradient rest.
         weight_decay: decoupled (AdamW's), times lr.
         factor_beta: β_f of the factors; None means ``betas[1]``; 1 sums, as the first Shampoo does.
         damping: λ in ``L̂ + λI``.

@@ -45,9 +45,10 @@ class NoHostReads(TorchDispatchMode):
 
 
 @every_class
-def test_no_step_waits_for_the_device(cls):
+@pytest.mark.parametrize("own", [{}, {"factor_beta": 1.0, "eps": 0.0}], ids=["defaults", "sum"])
+def test_no_step_waits_for_the_device(cls, own):
     params = named((12, 9), (7,), (8, 3, 3, 3), (), (40, 5))
-    optimizer = cls(params, update_every=2, max_dim=16)
+    optimizer = cls(params, update_every=2, max_dim=16, **own)
     with NoHostReads():
         for seed in range(5):
             step(optimizer, params, seed, bad=["layer2"] if seed == 3 else [])
@@ -64,8 +65,11 @@ def test_diagnostics_count(cls):
         step(optimizer, params, seed)
     rows = optimizer.diagnostics()
     expected = [("layer0", 0, 0, 12), ("layer0", 0, 1, 9), ("layer2", 0, 0, 16), ("layer2", 0, 1, 5)]
-    expected += [("layer2", 1, 0, 4), ("layer2", 1, 1, 5)]
+    expected += [("layer2", 1, 0, 4), ("layer2", 1, 1, 5), ("layer1", 0, -1, 0)]
     assert [(row.parameter, row.block, row.mode, row.size) for row in rows] == expected
+    *rows, bare = rows
+    assert (bare.steps_since_refresh, bare.refreshes, bare.info, bare.failures, bare.bad_gradients) == (6, 0, 0, 0, 0)
+    assert math.isnan(bare.ratio) and math.isnan(bare.residual)
     for row in rows:
         assert (row.steps_since_refresh, row.refreshes, row.info) == (2, 2, 0)
         assert (row.failures, row.bad_gradients) == (0, 0)
@@ -106,10 +110,38 @@ def test_a_failing_factor_keeps_its_preconditioner_and_is_counted(cls):
         assert not torch.equal(kept(optimizer, good), last)
         first, *others = optimizer.diagnostics()
         assert (first.info, first.failures, first.steps_since_refresh, first.refreshes) == (3, seed - 2, seed - 2, 3)
-        assert all(row.info < 2 and row.failures == 0 for row in others if row.parameter == "layer1")
+        assert all(row.info < 2 and row.failures == 0 for row in others)
         assert all(p.isfinite().all() for _, p in params)
     with pytest.raises(RuntimeError, match=r"mode 0 in block 0 of layer0, .* has failed 4 times in a row, with info 3"):
         step(optimizer, params, 6)
+
+
+@pytest.mark.parametrize(
+    ("cls", "own"), [*((cls, {}) for cls in CLASSES), (Shampoo, {"large": "diagonal", "max_dim": 4})], ids=str
+)
+def test_a_full_sum_keeps_its_last_good_factor_and_is_counted(cls, own):
+    """Factors that sum (β = 1): gradients of 1e19 have finite squares, a sum of ten of them has not."""
+    params = named((4, 6), (4, 6))
+    optimizer = cls(params, lr=1e-3, factor_beta=1.0, update_every=2, max_failures=6, **own)
+    (_, p), (_, q) = params
+    kept = {}
+    with pytest.raises(RuntimeError, match=r"mode [01] in block 0 of layer0, .* 6 times in a row, with info 3"):
+        for t in range(30):
+            p.grad, q.grad = (torch.randn(4, 6, generator=torch.Generator().manual_seed(t)) for _ in range(2))
+            p.grad *= 0.8e19 / p.grad.norm()
+            before = {key: value.clone() for key, value in optimizer.state[p].items() if key.startswith("factor")}
+            optimizer.step()
+            rows = {(row.parameter, row.mode): row for row in optimizer.diagnostics()}
+            for mode in (0, 1):
+                row, F = rows["layer0", mode], optimizer.state[p][f"factor.0.{mode}"]
+                assert F.double().norm() < torch.finfo(F.dtype).max
+                assert (F.sum() if F.ndim == 1 else F.trace()).isfinite()
+                full = t > 0 and torch.equal(F, before[f"factor.0.{mode}"])
+                kept[mode] = kept.get(mode, 0) + 1 if full else 0
+                assert row.failures == kept[mode] and (row.info == 3 if full else row.info < 2)
+                assert rows["layer1", mode].info < 2
+            assert all(each.isfinite().all() for each in (p, q))
+    assert t >= 6  # some gradients were taken in
 
 
 @every_class
@@ -120,8 +152,8 @@ def test_bad_gradients_raise_after_so_many_in_a_row(cls, victim):
     bad = [False, True, True, False, True, True]
     for seed, now in enumerate(bad):
         step(optimizer, params, seed, bad=[victim] if now else [])
-    if victim == "layer0":
-        assert {row.bad_gradients for row in optimizer.diagnostics()} == {2}
+    counts = {row.parameter: row.bad_gradients for row in optimizer.diagnostics()}
+    assert counts == {"layer0": 0, "layer1": 0, victim: 2}
     with pytest.raises(RuntimeError, match=f"The last 3 gradients of {victim}, of shape"):
         step(optimizer, params, 9, bad=[victim])
     assert all(p.isfinite().all() for _, p in params)
@@ -165,7 +197,7 @@ def test_memory_is_what_the_state_holds(cls):
     factors = 4 * (12 * 12 + 9 * 9)
     moments = {"bad_gradients": 4, "momentum": 4 * 108, "second_moment": 4 * 108}
     assert (matrix.parameter, matrix.elements) == ("layer0", 108)
-    assert matrix.bytes == {**moments, "factor": factors, beside: factors, "health": 2 * 5 * 4}
+    assert matrix.bytes == {**moments, "factor": factors, beside: factors, "health": 2 * 6 * 4}
     assert vector.bytes == {"bad_gradients": 4, "momentum": 28, "second_moment": 28}
 
 

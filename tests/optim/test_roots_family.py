@@ -8,6 +8,7 @@ import torch
 
 import kronla
 from kronla.optim import OptimalKronecker, Shampoo, Shampoo2
+from kronla.optim.factors import directions_of
 
 STEPS = 7
 KINDS = {Shampoo: "shampoo", Shampoo2: "shampoo2", OptimalKronecker: "optimal"}
@@ -205,6 +206,41 @@ def test_a_power_step_is_that_of_the_operation():
         L, R = kronla.kron_power_step(grad.unsqueeze(0), L / L.norm(), R / R.norm())
         torch.testing.assert_close(optimizer.state[p]["factor.0.0"], L, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(optimizer.state[p]["factor.0.1"], R, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "power"), [(torch.float32, -57), (torch.float64, -320), (torch.float64, 300)], ids=str
+)
+def test_weights_of_factors_know_no_scale(dtype, power):
+    """Gradients times a power of two: factors times its square, to the bit; squares of 2^-640 have no float64 norm."""
+    factors = []
+    for scale in (1.0, 2.0**power):
+        p = torch.nn.Parameter(torch.zeros(4, 6, dtype=dtype))
+        optimizer = OptimalKronecker([p], factor_beta=0.5, damping=0.0)
+        for grad in gradients((4, 6), steps=4):
+            p.grad = grad.to(dtype) * scale
+            optimizer.step()
+        factors.append([optimizer.state[p][f"factor.0.{mode}"] / scale / scale for mode in (0, 1)])
+        L, R = (optimizer.state[p][f"factor.0.{mode}"] for mode in (0, 1))
+        found = directions_of([L, R, torch.zeros_like(L)])
+        assert [F.double().norm().item() for F in found] == pytest.approx([1.0] * 3, rel=1e-6)
+        torch.testing.assert_close(found[2], torch.eye(4, dtype=dtype) / 2)
+    assert all(torch.equal(plain, scaled) for plain, scaled in zip(*factors, strict=True))
+
+
+@pytest.mark.parametrize("cls", [Shampoo2, OptimalKronecker])
+def test_steps_of_covariances_know_no_scale(cls):
+    """H^(−1/2) M is the same for gradients of any size, where nothing is added to H but relative damping."""
+    params = []
+    for scale in (1.0, 1e-15, 1e12):
+        p = torch.nn.Parameter(torch.zeros(4, 6))
+        optimizer = cls([p], lr=0.1, factor_beta=0.5, damping=0.0, relative_damping=1e-3)
+        for p.grad in [grad.float() * scale for grad in gradients((4, 6))]:
+            optimizer.step()
+        params.append(p.detach())
+    assert params[0].norm() > 0.1
+    for p in params[1:]:
+        torch.testing.assert_close(p, params[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cls", [Shampoo, Shampoo2, OptimalKronecker])

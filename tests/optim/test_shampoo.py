@@ -171,6 +171,16 @@ def test_exponent_finds_its_rational(monkeypatch):
     assert [type(p) for p in asked] == [int, int, int, Fraction, float]
 
 
+def test_a_full_sum_of_squares_stays_finite():
+    p = torch.nn.Parameter(torch.zeros(4, 3))
+    optimizer = Shampoo([p], grafting="adagrad")
+    for grad in gradients((4, 3)) * 20:
+        p.grad = (grad / grad.norm() * 1e19).float()
+        optimizer.step()
+    assert optimizer.state[p]["second_moment"].max() == torch.finfo(torch.float32).max
+    assert p.isfinite().all()
+
+
 def test_loss_falls_with_the_defaults():
     torch.manual_seed(0)
     inputs, targets = torch.randn(64, 20), torch.randn(64, 3)
