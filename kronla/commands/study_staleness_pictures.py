@@ -8,7 +8,13 @@ from kronla.commands.study_pictures import BLACK, BLUE, GREEN, GREY, ORANGE, PUR
 
 _PANELS = {"figure1-fresh": "no grafting", "figure1-stale": "no grafting", "figure1-grafted": "grafted from Adam"}
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
-_VARIANTS = {"Shampoo": ORANGE, "Shampoo, grafted": GREEN, "EShampoo": BLUE, "SOAP": PURPLE}
+_VARIANTS: dict[str, Any] = {
+    "Shampoo": {"color": ORANGE, "marker": "v"},
+    "Shampoo, grafted": {"color": GREEN, "marker": "^"},
+    "Shampoo²": {"color": YELLOW, "marker": "D"},
+    "EShampoo": {"color": BLUE, "marker": "o"},
+    "SOAP": {"color": PURPLE, "marker": "s"},
+}
 _WAYS: dict[str, Any] = {
     "eigh, every step": {"color": BLACK},
     "eigh, every 10": {"color": GREY},
@@ -76,13 +82,19 @@ def _figure_1(panels: dict[str, Results], path: Path) -> Path:
 
 def _figure_2(variants: list[Results], path: Path) -> Path:
     title = f"Figure 2: variants and update frequencies, each at its best learning rate; {_where(variants[0])}"
-    with figure(path, 1, 1, (7.2, 4.4), title) as axes:
+    with figure(path, 1, 1, (7.2, 4.6), title) as axes:
         axis = axes[0][0]
         for part in variants:
             rows = [row for row in part["rows"] if row["final"] is not None]
-            style = {"color": _VARIANTS[part["variant"]], "label": part["variant"]}
-            axis.plot([row["every"] for row in rows], [row["final"] for row in rows], "o-", **style)
-        frequencies = [row["every"] for row in variants[0]["rows"]]
+            finals, errors = ([row[key] for row in rows] for key in ("final", "final_error"))
+            if part["variant"] == "Adam":
+                for final, error in zip(finals, errors, strict=True):
+                    axis.axhspan(final - error, final + error, color=GREY, alpha=0.25, linewidth=0)
+                    axis.axhline(final, color=GREY, linestyle="--", label="Adam")
+                continue
+            style = _VARIANTS[part["variant"]]
+            axis.errorbar([row["every"] for row in rows], finals, errors, capsize=3, label=part["variant"], **style)
+        frequencies = sorted({row["every"] for part in variants for row in part["rows"] if row["every"] is not None})
         axis.set(xscale="log", xlabel="steps between updates", ylabel="training loss, last tenth")
         axis.set_xticks(frequencies, [str(every) for every in frequencies])
         axis.minorticks_off()
@@ -128,6 +140,8 @@ def _figure_5(part: Results, path: Path) -> Path:
     with figure(path, 1, 2, (10, 4.2), title) as axes:
         for name, run in part["runs"].items():
             axes[0][0].plot(run["steps"], run["losses"], label=name, **_HALVES[name])
+            low, high = ([x + sign * e for x, e in zip(run["losses"], run["errors"], strict=True)] for sign in (-1, 1))
+            axes[0][0].fill_between(run["steps"], low, high, color=_HALVES[name]["color"], alpha=0.15, linewidth=0)
             axes[0][1].plot(run["steps"], run["refreshes"], label=name, **_HALVES[name])
         for axis in axes[0]:
             axis.axvline(part["switch"], color=GREY, linewidth=1, linestyle=":")

@@ -22,14 +22,15 @@ _WINDOWS = 20  # points of a loss curve
 
 @dataclass(frozen=True)
 class Recipe:
-    """An optimizer of kronla.optim by name, and its settings."""
+    """An optimizer of kronla.optim by name, or torch's Adam, and its settings."""
 
     optimizer: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self, params: Any) -> torch.optim.Optimizer:
         """The optimizer, without weight decay."""
-        return getattr(optim, self.optimizer)(params, betas=BETAS, weight_decay=0.0, **self.options)
+        made_by = torch.optim if self.optimizer == "Adam" else optim
+        return getattr(made_by, self.optimizer)(params, betas=BETAS, weight_decay=0.0, **self.options)
 
 
 @contextmanager
@@ -47,20 +48,28 @@ Watch = Callable[[int, nn.Module, torch.optim.Optimizer], None]
 
 
 def train(
-    recipe: Recipe, data: Images, steps: int, width: int, batch: int, bar: Bar, watch: Watch | None = None
+    recipe: Recipe,
+    data: Images,
+    steps: int,
+    width: int,
+    batch: int,
+    bar: Bar,
+    *,
+    watch: Watch | None = None,
+    seed: int = 0,
 ) -> Results:
-    """Loss, CPU seconds and refreshed bases over a training; equal batches and first weights for every recipe.
+    """Loss, CPU seconds and refreshed bases over a training; a seed's batches and first weights serve every recipe.
 
     Seconds are those of one thread's own work (forward, backward and step), so that other programs on the machine
     cost none. ``watch`` is called after each step, off the clock. A training whose loss is no longer finite ends.
     """
-    model = seeded(lambda: ViT(width))
+    model = seeded(lambda: ViT(width), seed)
     optimizer = recipe.make(model.parameters())
     curve = _Curve(max(1, steps // _WINDOWS))
     bases: dict[str, torch.Tensor] = {}
     step, seconds, refreshes = 0, 0.0, 0
     with one_thread():
-        for step, (pictures, classes) in zip(range(1, steps + 1), data.batches(batch, seed=1), strict=False):
+        for step, (pictures, classes) in zip(range(1, steps + 1), data.batches(batch, seed + 1), strict=False):
             start = time.process_time()
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(pictures), classes)
@@ -109,3 +118,30 @@ class _Curve:
         last = self.losses[-max(1, len(self.losses) // 10) :]
         final = sum(last) / len(last)
         return {**self.points, "final": final if complete and math.isfinite(final) else None}
+
+
+def averaged(runs: list[Results]) -> Results:
+    """Means over trainings that differ by their seed, as one training, with standard errors (0 for one training).
+
+    Curves end where the shortest does; ``final`` is None where any of the trainings did not end well.
+    """
+    points = min(len(run["steps"]) for run in runs)
+    curves = {
+        key: torch.tensor([run[key][:points] for run in runs], dtype=torch.float64)
+        for key in ("steps", "losses", "seconds", "refreshes")
+    }
+    finals = [run["final"] for run in runs if run["final"] is not None]
+    last = torch.tensor(finals, dtype=torch.float64) if len(finals) == len(runs) else None
+    return {
+        **{key: values.mean(0).tolist() for key, values in curves.items()},
+        "errors": _standard_error(curves["losses"]).tolist(),
+        "final": None if last is None else last.mean().item(),
+        "final_error": None if last is None else _standard_error(last).item(),
+        "finals": finals,
+    }
+
+
+def _standard_error(values: torch.Tensor) -> torch.Tensor:
+    """Of the mean over the first dimension."""
+    count = len(values)
+    return values.std(0) / math.sqrt(count) if count > 1 else torch.zeros_like(values[0])

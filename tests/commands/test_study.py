@@ -63,7 +63,7 @@ def test_kronecker_end_to_end(tmp_path, capsys):
 
 
 def test_staleness_end_to_end(tmp_path):
-    tiny = study_staleness.Settings(12, 8, 16, 100, 5, (1, 5), (1e-2,), (1e-12,), best=1e-2)
+    tiny = study_staleness.Settings(12, 8, 16, 100, 5, (1, 5), (1e-2,), (1e-12,), best=1e-2, seeds=2)
     study_parts.run_parts("staleness", study_staleness.parts(tiny), tmp_path, study_staleness.draw)
     assert pictures(tmp_path) == {
         "figure1_grafting.png",
