@@ -47,7 +47,7 @@ class Kronecker:
         return self.L.norm(dtype=torch.float64).item() * self.R.norm(dtype=torch.float64).item()
 
     def inner(self, H: Curvature) -> float:
-        return (self.L.double() * H.power_step(self.L, self.R)[0].double()).sum().item()
+        return (self.L.double() * H.left(self.R).double()).sum().item()
 
     def scaled(self, factor: float) -> "Kronecker":
         """``factor · torch.kron(L, R)``."""
@@ -75,7 +75,7 @@ class KroneckerSum:
         return self.sigma.norm(dtype=torch.float64).item()
 
     def inner(self, H: Curvature) -> float:
-        return (self.L.double() * H.power_step(self.L, self.R)[0].double()).sum().item()
+        return (self.L.double() * H.left(self.R).double()).sum().item()
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,16 @@ class Curvature(Protocol):
         """The diagonal of ``(Q_L⊗Q_R)ᵀ H (Q_L⊗Q_R)`` as m×n: the curvature along each vector of a basis."""
         ...
 
+    def left(self, R: Tensor) -> Tensor:
+        """``Ĥ(R)`` for the rearrangement Ĥ: ``[..., m, m]`` from any R ``[..., n, n]``; of gradients ``E[G R Gᵀ]``."""
+        ...
+
+    def right(self, L: Tensor) -> Tensor:
+        """``Ĥᵀ(L)``: ``[..., n, n]`` from any L ``[..., m, m]``; of gradients ``E[Gᵀ L G]``."""
+        ...
+
     def power_step(self, L: Tensor, R: Tensor) -> tuple[Tensor, Tensor]:
-        """``(Ĥ(R), Ĥᵀ(L))`` for the rearrangement Ĥ and any L ``[..., m, m]``, R ``[..., n, n]``."""
+        """``(Ĥ(R), Ĥᵀ(L))`` in one pass, for symmetric L ``[m, m]`` and R ``[n, n]``."""
         ...
 
 
@@ -88,11 +96,19 @@ class Dense:
         half = torch.einsum("iajb,jk->iakb", self.H.reshape(m, n, m, n), QL)
         return torch.einsum("ik,iakb,al,bl->kl", QL, half, QR, QR)
 
+    def left(self, R: Tensor) -> Tensor:
+        return self._each(kronla.rearranged_matvec, R)
+
+    def right(self, L: Tensor) -> Tensor:
+        return self._each(kronla.rearranged_rmatvec, L)
+
     def power_step(self, L: Tensor, R: Tensor) -> tuple[Tensor, Tensor]:
-        if L.dim() == 2:
-            return kronla.rearranged_matvec(self.H, R), kronla.rearranged_rmatvec(self.H, L)
-        lefts, rights = zip(*(self.power_step(*pair) for pair in zip(L, R, strict=True)), strict=True)
-        return torch.stack(lefts), torch.stack(rights)
+        return self.left(R), self.right(L)
+
+    def _each(self, product: Callable[[Tensor, Tensor], Tensor], factors: Tensor) -> Tensor:
+        batch = factors.reshape(-1, *factors.shape[-2:]).to(self.H.dtype)
+        found = torch.stack([product(self.H, factor) for factor in batch])
+        return found.reshape(*factors.shape[:-2], *found.shape[1:])
 
 
 class SecondMoment:
@@ -171,17 +187,29 @@ class SecondMoment:
             total += rotated.square().sum(0)
         return total / self.count
 
-    def power_step(self, L: Tensor, R: Tensor) -> tuple[Tensor, Tensor]:
-        left, right = torch.zeros_like(L, dtype=torch.float64), torch.zeros_like(R, dtype=torch.float64)
+    def left(self, R: Tensor) -> Tensor:
+        factors = R.reshape(-1, *R.shape[-2:]).double()
+        total = self.like.new_zeros(len(factors), self.shape[0], self.shape[0])
         for G in self.chunks():
-            if L.dim() == 2 and _is_symmetric(L) and _is_symmetric(R):
-                of_chunk = kronla.kron_power_step(G, L.double(), R.double())
-                left, right = left + len(G) * of_chunk[0], right + len(G) * of_chunk[1]
-            else:
-                g = G.double()
-                for i in range(len(L)) if L.dim() == 3 else [...]:
-                    left[i] += torch.einsum("sia,sja->ij", g @ R[i].double(), g)
-                    right[i] += torch.einsum("sia,sib->ab", L[i].double().mT @ g, g)
+            g = G.double()
+            for i, factor in enumerate(factors):
+                total[i] += torch.einsum("sia,sja->ij", g @ factor, g)
+        return (total / self.count).reshape(*R.shape[:-2], *total.shape[1:])
+
+    def right(self, L: Tensor) -> Tensor:
+        factors = L.reshape(-1, *L.shape[-2:]).double()
+        total = self.like.new_zeros(len(factors), self.shape[1], self.shape[1])
+        for G in self.chunks():
+            g = G.double()
+            for i, factor in enumerate(factors):
+                total[i] += torch.einsum("sia,sib->ab", factor.mT @ g, g)
+        return (total / self.count).reshape(*L.shape[:-2], *total.shape[1:])
+
+    def power_step(self, L: Tensor, R: Tensor) -> tuple[Tensor, Tensor]:
+        left, right = (self.like.new_zeros(k, k) for k in self.shape)
+        for G in self.chunks():
+            of_chunk = kronla.kron_power_step(G, L.double(), R.double())
+            left, right = left + len(G) * of_chunk[0], right + len(G) * of_chunk[1]
         return left / self.count, right / self.count
 
 
@@ -255,10 +283,6 @@ def identities(H: Curvature) -> tuple[Tensor, Tensor]:
     """The identities of order m and n, where power steps start."""
     m, n = H.shape
     return torch.eye(m).to(H.like), torch.eye(n).to(H.like)
-
-
-def _is_symmetric(A: Tensor) -> bool:
-    return torch.equal(A, A.mT)
 
 
 def _or_identity(Q: Tensor | None, size: int, like: Tensor) -> Tensor:

@@ -32,9 +32,9 @@ class FullMatrixAdam:
         self.covariance = torch.zeros(size, size, dtype=torch.float64)
 
     def add(self, G: Tensor) -> None:
-        """Take in one gradient."""
+        """Take in one gradient, of the parameter's shape and any floating dtype."""
         beta1, beta2 = self.betas
-        g = G.detach().double()
+        g = G.detach().to(self.momentum)
         self.steps += 1
         self.momentum.lerp_(g, 1 - beta1)
         self.covariance.mul_(beta2).addr_(g.flatten(), g.flatten(), alpha=1 - beta2)

@@ -70,7 +70,8 @@ class ProbeAccumulator:
 
     def add(self, G: Tensor) -> None:
         """Take in one step's gradient ``[m, n]``."""
-        g, V = G.double(), self.products.V
+        V = self.products.V
+        g = G.detach().to(V)
         self.products.HV.add_((V * g).sum((-2, -1)).reshape(-1, 1, 1) * g)
 
 

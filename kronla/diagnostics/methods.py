@@ -53,7 +53,7 @@ def optimal_kronecker(H: Curvature, steps: int | None = 5) -> Kronecker:
                 break
             if step == _MOST_STEPS - 1:
                 raise RuntimeError(f"The power steps still moved by {moved:.1e} after {_MOST_STEPS} steps.")
-    sigma = (L * H.power_step(L, R)[0]).sum()
+    sigma = (L * H.left(R)).sum()
     return Kronecker(L, sigma * R)
 
 
@@ -160,11 +160,9 @@ def kronecker_sum(
     V = torch.randn(rank, n, n, generator=generator, dtype=torch.float64).to(H.like)
     V[0] = identities(H)[1]
     U, W = H.like.new_zeros(rank, m, m), V
-    nothing = torch.zeros_like(U)
     for _ in range(steps):
-        U = _orthonormal(H.power_step(nothing, V)[0])
-        W = H.power_step(U, torch.zeros_like(V))[1]
-        V = _orthonormal(W)
+        U = _orthonormal(H.left(_orthonormal(W)))
+        W = H.right(U)
     # Ĥᵀ U = W; the small SVD of W turns the subspaces into singular vectors.
     A, sigma, Bt = torch.linalg.svd(W.flatten(1), full_matrices=False)
     L = torch.einsum("ki,kab->iab", A, U)
