@@ -1,6 +1,7 @@
 """``python -m kronla study``: two papers' figures on Kronecker preconditioners, from trainings on this machine."""
 
 import argparse
+import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, measure, draw. 0 where all went well, 2 where a package is missing or an option is wrong."""
+    """Train, measure, draw. 0: all went well; 2: a package is missing or an option is wrong; 130: interrupted."""
     wrong = _wrong(args)
     if wrong is not None:
         print(wrong, file=sys.stderr)
@@ -42,7 +43,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"--part must be one of {names}, but is {', '.join(unknown)}.", file=sys.stderr)
         return 2
     chosen = [part for part in parts if not args.part or part.name in args.part]
-    run_parts(args.study, chosen, args.out / args.study, study.draw)
+    try:
+        run_parts(args.study, chosen, args.out / args.study, study.draw)
+    except KeyboardInterrupt:
+        print(
+            "Interrupted; the parts that are done are kept, and the same command goes on from there.", file=sys.stderr
+        )
+        return 130
     return 0
 
 
@@ -55,6 +62,16 @@ def _wrong(args: argparse.Namespace) -> str | None:
         return f'The studies need {", ".join(missing)}: pip install "kronla[demo]"'
     if args.steps is not None and not (args.steps.isdecimal() and int(args.steps) >= 4):
         return f"--steps must be a whole number ≥ 4, but is {args.steps}."
-    if args.out.exists() and not args.out.is_dir():
-        return f"--out must be a folder, but {args.out} is a file."
-    return None
+    data = os.environ.get("KRONLA_FASHION_MNIST")
+    if data is not None and not (Path(data) / "train-images-idx3-ubyte.gz").is_file():
+        return f"KRONLA_FASHION_MNIST must be a folder with train-images-idx3-ubyte.gz in it, but is {data}."
+    return _unwritable(args.out / args.study)
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Makes the folder. What is wrong where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"--out must be a folder that can be written, but {error.filename}: {error.strerror}."
+    return None if os.access(folder, os.W_OK) else f"--out must be a folder that can be written, but {folder} cannot."

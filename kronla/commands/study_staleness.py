@@ -160,6 +160,7 @@ def _figure_2(name: str, settings: Settings, bar: Bar) -> Results:
         found = averaged([runs[best], *others])
         rows.append(
             {"every": every, "lr": settings.rates[best], "rates": settings.rates, "finals": finals}
+            | {"stopped": [run["stopped"] for run in runs]}
             | {key: found[key] for key in ("final", "final_error")}
         )
     return {"data": data.name, "variant": name, "rows": rows}

@@ -61,20 +61,21 @@ def train(
     """Loss, CPU seconds and refreshed bases over a training; a seed's batches and first weights serve every recipe.
 
     Seconds are those of one thread's own work (forward, backward and step), so that other programs on the machine
-    cost none. ``watch`` is called after each step, off the clock. A training whose loss is no longer finite ends.
+    cost none. ``watch`` is called after each step, off the clock. A training ends where its loss is no longer finite,
+    or where the optimizer gives up since its factors have failed too often: ``stopped`` says why.
     """
     model = seeded(lambda: ViT(width), seed)
     optimizer = recipe.make(model.parameters())
     curve = _Curve(max(1, steps // _WINDOWS))
     bases: dict[str, torch.Tensor] = {}
-    step, seconds, refreshes = 0, 0.0, 0
+    step, seconds, refreshes, stopped = 0, 0.0, 0, None
     with one_thread():
         for step, (pictures, classes) in zip(range(1, steps + 1), data.batches(batch, seed + 1), strict=False):
             start = time.process_time()
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(pictures), classes)
             loss.backward()
-            optimizer.step()
+            stopped = _step(optimizer)
             seconds += time.process_time() - start
             refreshes += _moved(optimizer, bases)
             curve.add(step, loss.item(), seconds, refreshes)
@@ -82,8 +83,21 @@ def train(
                 watch(step, model, optimizer)
             bar.advance(f"loss {loss.item():.3f}")
             if not math.isfinite(loss.item()):
+                stopped = f"The loss of step {step} is {loss.item()}."
+            if stopped is not None:
                 break
-    return curve.result(complete=step == steps)
+    return curve.result(stopped)
+
+
+def _step(optimizer: torch.optim.Optimizer) -> str | None:
+    """One step; what kronla's optimizers say where they give up (``max_failures``)."""
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        if "times in a row" not in str(error):
+            raise
+        return str(error)
+    return None
 
 
 def _moved(optimizer: torch.optim.Optimizer, bases: dict[str, torch.Tensor]) -> int:
@@ -113,11 +127,10 @@ class _Curve:
             for name, value in zip(self.points, (step, mean, round(seconds, 3), refreshes), strict=True):
                 self.points[name].append(value)
 
-    def result(self, complete: bool) -> Results:
+    def result(self, stopped: str | None) -> Results:
         """The curve, and the mean loss of the last tenth; None where the training did not get there."""
         last = self.losses[-max(1, len(self.losses) // 10) :]
-        final = sum(last) / len(last)
-        return {**self.points, "final": final if complete and math.isfinite(final) else None}
+        return {**self.points, "final": sum(last) / len(last) if stopped is None else None, "stopped": stopped}
 
 
 def averaged(runs: list[Results]) -> Results:
