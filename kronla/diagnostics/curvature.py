@@ -65,8 +65,11 @@ class Dense:
     """A symmetric matrix that is stored, as a :class:`Curvature`.
 
     Args:
-        H: ``[mn, mn]``, float32 or float64.
+        H: ``[mn, mn]``, float32 or float64; its dtype is that of all results.
         m, n: how vectors are seen as matrices.
+
+    Raises:
+        ValueError: a shape that is not ``[mn, mn]``.
     """
 
     def __init__(self, H: Tensor, m: int, n: int) -> None:
@@ -125,6 +128,9 @@ class SecondMoment:
         shape: m and n.
         device: where the gradients are.
 
+    Raises:
+        ValueError: a count that is not positive.
+
     :func:`gauss_newton`, :func:`fisher` and :func:`second_moment` make them.
     """
 
@@ -135,6 +141,8 @@ class SecondMoment:
         shape: tuple[int, int],
         device: torch.device | str = "cpu",
     ) -> None:
+        if not count > 0:
+            raise ValueError(f"count must be positive, but is {count}.")
         self.chunks = chunks
         self.count = count
         self.shape = shape
@@ -214,11 +222,19 @@ class SecondMoment:
 
 
 def second_moment(G: Tensor) -> SecondMoment:
-    r"""The second moment of stored gradients ``[N, m, n]``.
+    r"""The second moment of stored gradients: ``H = (1/N) Σ_s vec(G_s) vec(G_s)ᵀ``.
 
     Of the gradients of N training steps it is AdaGrad's matrix over N: ``H_Ada = Σ_t vec(G_t)vec(G_t)ᵀ`` (Morwani et
-    al. 2024).
+    al. 2024, section 2); cosines and relative errors of approximations made from it do not see the N.
+
+    Args:
+        G: ``[N, m, n]``, any floating dtype.
+
+    Raises:
+        ValueError: another number of dimensions, or N = 0.
     """
+    if G.dim() != 3 or len(G) == 0:
+        raise ValueError(f"G must have shape [N, m, n] with N ≥ 1, but has {tuple(G.shape)}.")
     return SecondMoment(lambda: [G], len(G), (G.shape[-2], G.shape[-1]), G.device)
 
 
@@ -228,12 +244,19 @@ def gauss_newton(layer: Layer, inputs: Tensor) -> SecondMoment:
     .. math:: H_{GN} = \frac1N \sum_x J_x^T\, \nabla^2_f \ell(x)\, J_x
         = \mathbb E_x \mathbb E_{y \sim p(\cdot|x)}\, \mathrm{vec}(G_{x,y})\,\mathrm{vec}(G_{x,y})^T
 
-    (Morwani et al. 2024). Labels are not drawn but summed over, through the roots of ``∇²_f ℓ``: C gradients
-    an example.
+    (Morwani et al. 2024, section 2). Labels are not drawn but summed over, through the roots of ``∇²_f ℓ``: C
+    gradients an example.
 
     Args:
         layer: the weight.
         inputs: ``[N, ...]``.
+
+    Returns:
+        An operator on m×n matrices, in float64; ``dense()`` stores it. It is a mean over examples of the loss's second
+        derivative (``kronla.diagnostics.losses`` has the factors to torch's losses).
+
+    Raises:
+        ValueError: no inputs, or a model whose outputs are not ``[N, C]``.
     """
     return _pulled(layer, inputs, layer.loss.roots(layer.outputs(inputs)), 1)
 
@@ -259,9 +282,18 @@ def fisher(
         labels: ``[N]``; None draws one for each example, once.
         batch_size: |B|; it must divide N.
         generator: for the draws.
+
+    Returns:
+        ``F_B``, an operator as that of :func:`gauss_newton`: a mean over the N/|B| batches of the squares of their mean
+        gradients. With ``batch_size=1`` and labels it is the empirical Fisher ``(1/N) Σ_x vec(G_x) vec(G_x)ᵀ``.
+
+    Raises:
+        ValueError: no inputs, a ``batch_size`` that does not divide N, labels of another number than N.
     """
     if batch_size < 1 or len(inputs) % batch_size:
         raise ValueError(f"batch_size must divide the {len(inputs)} inputs, but is {batch_size}.")
+    if labels is not None and len(labels) != len(inputs):
+        raise ValueError(f"labels must be as many as the {len(inputs)} inputs, but are {len(labels)}.")
     outputs = layer.outputs(inputs)
     u = layer.loss.draws(outputs, generator) if labels is None else layer.loss.gradients(outputs, labels)
     return _pulled(layer, inputs, u.unsqueeze(1), batch_size)

@@ -218,6 +218,12 @@ def test_a_weight_that_is_used_twice_has_gradients_but_no_signals():
         (lambda: d.kronecker_sum(d.Dense(torch.eye(6), 2, 3), 2, steps=0), "steps must be"),
         (lambda: d.kfac(d.Layer(Shared(), "head.weight"), data()[0], mode="both"), 'mode must be "expand"'),
         (lambda: d.probe(d.Dense(torch.eye(6), 2, 3), 1), "count must be"),
+        (lambda: d.ProbeAccumulator(1, (2, 3)), "count must be"),
+        (lambda: d.second_moment(torch.eye(3)), r"G must have shape \[N, m, n\] with N ≥ 1, but has \(3, 3\)"),
+        (lambda: d.second_moment(torch.zeros(0, 2, 3)), "G must have"),
+        (lambda: d.gauss_newton(d.Layer(Shared(), "head.weight"), data(0)[0]), "count must be positive"),
+        (lambda: d.fisher(d.Layer(Shared(), "head.weight"), data(4)[0], data(3)[1]), "labels must be as many as the 4"),
+        (lambda: d.BasisTrace(0), "every must be"),
     ],
 )
 def test_wrong_calls_are_one_sentence(make, said):

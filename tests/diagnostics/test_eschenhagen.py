@@ -189,6 +189,8 @@ def test_full_matrix_adam_is_adam_where_gradients_are_diagonal():
         torch.testing.assert_close(full.direction(), adam, rtol=1e-8, atol=1e-10)
     G = torch.randn(2, 3, dtype=f64)
     first = d.FullMatrixAdam((2, 3), eps=0.0)
+    with pytest.raises(RuntimeError, match="call add first"):
+        first.direction()
     first.add(G)
     torch.testing.assert_close(first.direction(), G / G.norm())
 
