@@ -61,7 +61,12 @@ def test_kronecker_end_to_end(tmp_path, capsys):
                 assert 0 < found["Shampoo"] <= 1 + 1e-9
                 assert 0 < found["Shampoo²"] <= found["optimal"] + 1e-6 <= 1 + 1e-5
             assert 0 < look["gauss_newton_ratios"]["left"] <= 1 + 1e-9
+            for cosine in look.get("labels", {}).values():
+                assert 0 < cosine <= 1 + 1e-9
         if part.name == "mnist2":
+            # |B| = 256 and real labels leave E[G]E[G]ᵀ in the factors, and little of what is wanted.
+            labels = known["looks"][-1]["labels"]
+            assert labels["real, |B| = 256"] < labels["real, |B| = 1"] - 0.02
             assert all(abs(look["gauss_newton"]["Shampoo²"] - 1) < 1e-12 for look in known["looks"])
     layers = json.loads((tmp_path / "vit.json").read_text())["result"]["layers"]
     assert set(layers) >= {"patch", "blocks.0.qkv", "blocks.1.fc2", "head"}
