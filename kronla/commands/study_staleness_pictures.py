@@ -1,5 +1,6 @@
 """The pictures of the study of Eschenhagen et al. 2025, in the manner of the paper's Figures 1 to 5."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from kronla.commands.study_parts import Results
 from kronla.commands.study_pictures import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, YELLOW, figure
 
 _PANELS = {"figure1-fresh": "no grafting", "figure1-stale": "no grafting", "figure1-grafted": "grafted from Adam"}
+_LOSSES = (0.4, 0.5, 0.7, 1, 2, 3)  # ticks of logarithmic axes
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
 _VARIANTS: dict[str, Any] = {
     "Shampoo": {"color": ORANGE, "marker": "v"},
@@ -45,7 +47,8 @@ def draw(results: dict[str, Results], out: Path) -> list[Path]:
     """Every picture that these parts allow."""
     drawn = []
     if any(name in results for name in _PANELS):
-        drawn.append(_figure_1({n: r for n, r in results.items() if n in _PANELS}, out / "figure1_grafting.png"))
+        panels = {name: part for name, part in results.items() if name in _PANELS}
+        drawn.append(_figure_1(panels, results.get("figure2-adam"), out / "figure1_grafting.png"))
     variants = [part for name, part in results.items() if name.startswith("figure2-")]
     if variants:
         drawn.append(_figure_2(variants, out / "figure2_frequencies.png"))
@@ -61,20 +64,31 @@ def draw(results: dict[str, Results], out: Path) -> list[Path]:
 
 
 def _where(part: Results) -> str:
-    return f"small ViT, {part['data']} for Imagewoof"
+    return f"small ViT, {part['data']}, in place of Imagewoof"
 
 
-def _figure_1(panels: dict[str, Results], path: Path) -> Path:
+def _ended(variant: Results | None) -> list[Results]:
+    """The rows of Figure 2 whose trainings came to an end."""
+    return [] if variant is None else [row for row in variant["rows"] if row["final"] is not None]
+
+
+def _figure_1(panels: dict[str, Results], adam: Results | None, path: Path) -> Path:
     first = next(iter(panels.values()))
     title = f"Figure 1: last training loss of Shampoo over learning rates and ε; {_where(first)}"
     with figure(path, 1, len(panels), (3.6 * len(panels) + 0.6, 3.9), title, sharey=True) as axes:
         for axis, (name, part) in zip(axes[0], panels.items(), strict=True):
+            axis.axhline(math.log(10), color=GREY, linewidth=1, linestyle=":", label="a guess, ln 10")
+            for row in _ended(adam):
+                axis.axhline(row["final"], color=GREY, linestyle="--", label=f"Adam at its best, lr = {row['lr']:g}")
             for colour, (damping, finals) in zip(_COLOURS, part["finals"].items(), strict=False):
                 known = [(lr, final) for lr, final in zip(part["rates"], finals, strict=True) if final is not None]
                 axis.plot(*(list(zip(*known, strict=True)) or ([], [])), "o-", color=colour, label=f"ε = {damping}")
+                failed = [lr for lr, final in zip(part["rates"], finals, strict=True) if final is None]
+                axis.plot(failed, [0.97] * len(failed), "x", color=colour, transform=axis.get_xaxis_transform())
             fresh = "every step" if part["every"] == 1 else f"every {part['every']} steps"
-            axis.set(title=f"roots {fresh}, {_PANELS[name]}", xscale="log", xlabel="learning rate")
+            axis.set(title=f"roots {fresh}, {_PANELS[name]}", xscale="log", yscale="log", xlabel="learning rate")
             axis.set_xticks(part["rates"], [f"{lr:g}" for lr in part["rates"]])
+            axis.set_yticks(_LOSSES, [f"{loss:g}" for loss in _LOSSES])
             axis.minorticks_off()
         axes[0][0].set_ylabel("training loss, last tenth")
     return path
@@ -85,7 +99,7 @@ def _figure_2(variants: list[Results], path: Path) -> Path:
     with figure(path, 1, 1, (7.2, 4.6), title) as axes:
         axis = axes[0][0]
         for part in variants:
-            rows = [row for row in part["rows"] if row["final"] is not None]
+            rows = _ended(part)
             finals, errors = ([row[key] for row in rows] for key in ("final", "final_error"))
             if part["variant"] == "Adam":
                 for final, error in zip(finals, errors, strict=True):

@@ -296,3 +296,15 @@ def test_seeds_are_other_trainings():
     data = study_data.fashion(64)
     runs = [train(Recipe("Adam"), data, 8, 8, 16, Silent(), seed=seed)["losses"] for seed in (0, 0, 1)]
     assert runs[0] == runs[1] != runs[2]
+
+
+def test_trainings_without_an_end_are_marked(tmp_path):
+    """A learning rate at which no training ended is a cross, and the rest is drawn."""
+    some = {"data": "x", "every": 5, "grafting": None, "rates": [0.1, 1.0], "finals": {"1e-12": [2.0, None]}}
+    none = some | {"finals": {"1e-12": [None, None]}}
+    row = {"every": 5, "lr": 0.1, "final": None, "final_error": None}
+    variant = {"data": "x", "variant": "SOAP", "rows": [row, row | {"every": 1, "final": 1.0, "final_error": 0.1}]}
+    adam = {"data": "x", "variant": "Adam", "rows": [row | {"every": None}]}
+    results = {"figure1-fresh": some, "figure1-stale": none, "figure2-soap": variant, "figure2-adam": adam}
+    assert len(study_staleness.draw(results, tmp_path)) == 2
+    assert pictures(tmp_path) == {"figure1_grafting.png", "figure2_frequencies.png"}
