@@ -64,7 +64,7 @@ def draw(results: dict[str, Results], out: Path) -> list[Path]:
 
 def _titled(name: str, part: Results) -> str:
     instead = {"convnet": ", in place of CIFAR-5M", "vit": ", in place of ImageNet"}.get(name, "")
-    return f"{_NAMES[name]}\n{part['data']}{instead}\n{part['layer']}"
+    return f"{_NAMES[name]}\n{part['data']}{instead}\n{part['layer']}; {part['examples']} images"
 
 
 def _plot(axis: Any, part: Results, group: str, styles: dict[str, Any]) -> None:
@@ -122,6 +122,11 @@ def _layers(networks: dict[str, Results], path: Path) -> Path:
             for j, (key, colour) in enumerate(_BARS.items()):
                 places = [k + (j - len(_BARS) / 2 + 0.5) * 0.1 for k in range(len(layers))]
                 axes[i][0].bar(places, [found[key] for found in layers.values()], 0.1, color=colour, label=key)
+            places = [k + (list(_BARS).index("Shampoo²") - len(_BARS) / 2 + 0.5) * 0.1 for k in range(len(layers))]
+            probes = zip(*(found["Shampoo² by 100 probes"] for found in layers.values()), strict=True)
+            values, errors = ([*column] for column in probes)
+            by_probes = {"fmt": "_", "color": SKY, "capsize": 2, "markersize": 6, "linewidth": 1.2}
+            axes[i][0].errorbar(places, values, errors, label="Shampoo² by 100 probes", **by_probes)
             labels = [f"{name}\n{found['shape'][0]}×{found['shape'][1]}" for name, found in layers.items()]
             axes[i][0].set_xticks(range(len(layers)), labels, fontsize=8)
             axes[i][0].set_ylim(0, 1.03)
