@@ -6,6 +6,10 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kronla.commands.study_parts import Part
 
 _PACKAGES = ("rich", "matplotlib", "mlxtend")
 STUDIES = {
@@ -37,14 +41,14 @@ def run(args: argparse.Namespace) -> int:
     study = import_module(f"kronla.commands.study_{args.study}")
     settings = study.QUICK if args.quick else study.FULL
     parts = study.parts(settings if args.steps is None else study.shortened(settings, int(args.steps)))
-    unknown = sorted(set(args.part or []) - {part.name for part in parts})
-    if unknown:
-        names = ", ".join(part.name for part in parts)
-        print(f"--part must be one of {names}, but is {', '.join(unknown)}.", file=sys.stderr)
+    folder = args.out / args.study
+    wrong = _unknown(args.part, parts) or _unwritable(folder)
+    if wrong is not None:
+        print(wrong, file=sys.stderr)
         return 2
     chosen = [part for part in parts if not args.part or part.name in args.part]
     try:
-        run_parts(args.study, chosen, args.out / args.study, study.draw)
+        run_parts(args.study, chosen, folder, study.draw)
     except KeyboardInterrupt:
         print(
             "Interrupted; the parts that are done are kept, and the same command goes on from there.", file=sys.stderr
@@ -54,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _wrong(args: argparse.Namespace) -> str | None:
-    """What is wrong with the arguments, in one sentence."""
+    """What is wrong with the arguments or the environment, in one sentence."""
     if args.study not in STUDIES:
         return f"The study must be one of {', '.join(STUDIES)}, but is {args.study!r}."
     missing = [name for name in _PACKAGES if find_spec(name) is None]
@@ -65,7 +69,13 @@ def _wrong(args: argparse.Namespace) -> str | None:
     data = os.environ.get("KRONLA_FASHION_MNIST")
     if data is not None and not (Path(data) / "train-images-idx3-ubyte.gz").is_file():
         return f"KRONLA_FASHION_MNIST must be a folder with train-images-idx3-ubyte.gz in it, but is {data}."
-    return _unwritable(args.out / args.study)
+    return None
+
+
+def _unknown(chosen: list[str] | None, parts: "list[Part]") -> str | None:
+    names = [part.name for part in parts]
+    unknown = sorted(set(chosen or []) - set(names))
+    return f"--part must be one of {', '.join(names)}, but is {', '.join(unknown)}." if unknown else None
 
 
 def _unwritable(folder: Path) -> str | None:

@@ -161,9 +161,11 @@ def test_an_interruption_keeps_what_is_finished(tmp_path):
         ),
     ],
 )
-def test_a_wrong_call_is_one_sentence(arguments, sentence, capsys):
+def test_a_wrong_call_is_one_sentence(arguments, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     assert program.main(["study", *arguments]) == 2
     assert capsys.readouterr().err == sentence + "\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_is_closed_is_one_sentence(tmp_path, monkeypatch, capsys):
