@@ -41,7 +41,7 @@ def figure(path: Path, rows: int, columns: int, size: tuple[float, float], title
     """Axes ``[rows][columns]`` of a figure that is saved at the end."""
     with plt.rc_context(_STYLE):
         made, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **shared)
-        made.suptitle(fill(title, round(size[0] * 10)), fontsize=11, fontweight="bold", x=0.01, ha="left")
+        made.suptitle(fill(title, round(size[0] * 11)), fontsize=11, fontweight="bold", x=0.01, ha="left")
         yield axes
         handles = {
             label: handle

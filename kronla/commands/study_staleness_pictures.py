@@ -9,6 +9,7 @@ from kronla.commands.study_pictures import BLACK, BLUE, GREEN, GREY, ORANGE, PUR
 
 _PANELS = {"figure1-fresh": "no grafting", "figure1-stale": "no grafting", "figure1-grafted": "grafted from Adam"}
 _LOSSES = (0.4, 0.5, 0.7, 1, 2, 3)  # ticks of logarithmic axes
+_RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
 _VARIANTS: dict[str, Any] = {
     "Shampoo": {"color": ORANGE, "marker": "v"},
@@ -72,6 +73,20 @@ def _ended(variant: Results | None) -> list[Results]:
     return [] if variant is None else [row for row in variant["rows"] if row["final"] is not None]
 
 
+def _logarithmic(axis: Any) -> None:
+    """Losses on a logarithmic axis whose ticks are numbers."""
+    axis.set_yscale("log")
+    axis.set_yticks(_LOSSES, [f"{loss:g}" for loss in _LOSSES])
+    axis.minorticks_off()
+
+
+def _curve(axis: Any, key: str, name: str, run: Results, style: dict[str, Any]) -> None:
+    """A training's loss over steps, seconds or refreshes, in a band of one standard error."""
+    axis.plot(run[key], run["losses"], label=name, **style)
+    low, high = ([x + sign * e for x, e in zip(run["losses"], run["errors"], strict=True)] for sign in (-1, 1))
+    axis.fill_between(run[key], low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
 def _figure_1(panels: dict[str, Results], adam: Results | None, path: Path) -> Path:
     first = next(iter(panels.values()))
     title = f"Figure 1: last training loss of Shampoo over learning rates and ε; {_where(first)}"
@@ -86,17 +101,18 @@ def _figure_1(panels: dict[str, Results], adam: Results | None, path: Path) -> P
                 failed = [lr for lr, final in zip(part["rates"], finals, strict=True) if final is None]
                 axis.plot(failed, [0.97] * len(failed), "x", color=colour, transform=axis.get_xaxis_transform())
             fresh = "every step" if part["every"] == 1 else f"every {part['every']} steps"
-            axis.set(title=f"roots {fresh}, {_PANELS[name]}", xscale="log", yscale="log", xlabel="learning rate")
+            axis.set(title=f"roots {fresh}, {_PANELS[name]}", xscale="log", xlabel="learning rate")
             axis.set_xticks(part["rates"], [f"{lr:g}" for lr in part["rates"]])
-            axis.set_yticks(_LOSSES, [f"{loss:g}" for loss in _LOSSES])
-            axis.minorticks_off()
+            _logarithmic(axis)
         axes[0][0].set_ylabel("training loss, last tenth")
     return path
 
 
 def _figure_2(variants: list[Results], path: Path) -> Path:
-    title = f"Figure 2: variants and update frequencies, each at its best learning rate; {_where(variants[0])}"
-    with figure(path, 1, 1, (7.2, 4.6), title) as axes:
+    errors = any(row["final_error"] for part in variants for row in _ended(part))
+    told = "; bars and band: standard errors over seeds" if errors else ""
+    title = f"Figure 2: variants and update frequencies, each at its best learning rate; {_where(variants[0])}{told}"
+    with figure(path, 1, 1, (8, 4.6), title) as axes:
         axis = axes[0][0]
         for part in variants:
             rows = _ended(part)
@@ -121,8 +137,9 @@ def _figure_3(part: Results, path: Path) -> Path:
         places = (("steps", "steps"), ("seconds", "CPU seconds, one thread"), ("refreshes", "bases refreshed so far"))
         for axis, (key, label) in zip(axes[0], places, strict=True):
             for name, run in part["runs"].items():
-                axis.plot(run[key], run["losses"], label=name, **_WAYS[name])
+                _curve(axis, key, name, run, _WAYS[name])
             axis.set(xlabel=label)
+            _logarithmic(axis)
         axes[0][2].set_xscale("log")
         axes[0][0].set_ylabel("training loss")
     return path
@@ -136,9 +153,12 @@ def _figure_4(part: Results, path: Path) -> Path:
             for kind, colour in _KINDS.items():
                 values = [point["ratios"][kind][mode] for point in part["aged"]]
                 axis.plot([point["step"] for point in part["aged"]], values, color=colour, label=kind)
-            axis.axhline(0.1, color=GREY, linewidth=1, linestyle=":")
+            axis.axhline(0.1, color=GREY, linewidth=1, linestyle=":", label="τ = 0.1")
             axis.set(title=f"off-diagonal ratio, {side}, in a basis {part['age']} steps old", xlabel="steps")
-            axis.set_ylim(bottom=0)
+            axis.set_yscale("log")
+            axis.set_yticks(_RATIOS, [f"{ratio:g}" for ratio in _RATIOS])
+            axis.minorticks_off()
+        axes[0][1].sharey(axes[0][0])
         axis = axes[0][2]
         for i, (kind, colour) in enumerate(_KINDS.items()):
             axis.bar([i - 0.2, i + 0.2], part["refreshed"][kind], 0.36, color=colour, hatch=None)
@@ -153,13 +173,12 @@ def _figure_5(part: Results, path: Path) -> Path:
     title = f"Figure 5: error of the basis in early and in late steps; {_where(part)}"
     with figure(path, 1, 2, (10, 4.2), title) as axes:
         for name, run in part["runs"].items():
-            axes[0][0].plot(run["steps"], run["losses"], label=name, **_HALVES[name])
-            low, high = ([x + sign * e for x, e in zip(run["losses"], run["errors"], strict=True)] for sign in (-1, 1))
-            axes[0][0].fill_between(run["steps"], low, high, color=_HALVES[name]["color"], alpha=0.15, linewidth=0)
+            _curve(axes[0][0], "steps", name, run, _HALVES[name])
             axes[0][1].plot(run["steps"], run["refreshes"], label=name, **_HALVES[name])
         for axis in axes[0]:
-            axis.axvline(part["switch"], color=GREY, linewidth=1, linestyle=":")
+            axis.axvline(part["switch"], color=GREY, linewidth=1, linestyle=":", label="the change of τ")
             axis.set_xlabel("steps")
+        _logarithmic(axes[0][0])
         axes[0][0].set_ylabel("training loss")
         axes[0][1].set_ylabel("bases refreshed so far")
     return path
@@ -176,7 +195,9 @@ def _yardstick(part: Results, path: Path) -> Path:
                 axes[0][column].plot(steps, values, label=name, **style)
         axes[0][0].axhline(1, color=BLACK, linewidth=1)
         for axis in axes[0]:
-            axis.axvline(rows * columns, color=GREY, linewidth=1, linestyle=":")
+            spanned = f"{rows * columns} gradients, as many as dimensions"
+            axis.axvline(rows * columns, color=GREY, linewidth=1, linestyle=":", label=spanned)
         axes[0][0].set(ylabel="length / full-matrix Adam's", yscale="log", xlabel="steps")
+        axes[0][0].yaxis.set_major_formatter("{x:g}")
         axes[0][1].set(ylabel="angle to full-matrix Adam's, degrees", xlabel="steps")
     return path
