@@ -9,7 +9,7 @@ from kronla.commands.study_pictures import BLACK, BLUE, GREEN, GREY, ORANGE, PUR
 
 _PANELS = {"figure1-fresh": "no grafting", "figure1-stale": "no grafting", "figure1-grafted": "grafted from Adam"}
 _LOSSES = (0.4, 0.5, 0.7, 1, 2, 3)  # ticks of logarithmic axes
-_RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+_RATIOS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
 _VARIANTS: dict[str, Any] = {
     "Shampoo": {"color": ORANGE, "marker": "v"},
@@ -27,7 +27,7 @@ _WAYS: dict[str, Any] = {
     "QR, τ = 0.01, I = 10": {"color": GREEN},
     "rotation, τ = 0.1, I = 1": {"color": PURPLE, "linestyle": "--"},
 }
-_KINDS = {"patch": BLACK, "qkv": BLUE, "proj": SKY, "fc1": GREEN, "fc2": YELLOW, "head": ORANGE}
+_KINDS = {"patch": BLACK, "position": PURPLE, "qkv": BLUE, "proj": SKY, "fc1": GREEN, "fc2": YELLOW, "head": ORANGE}
 _HALVES: dict[str, Any] = {
     "τ = 0.1": {"color": BLACK},
     "τ = 0.1, then 0.99": {"color": BLUE},
@@ -161,11 +161,12 @@ def _figure_4(part: Results, path: Path) -> Path:
         axes[0][1].sharey(axes[0][0])
         axis = axes[0][2]
         for i, (kind, colour) in enumerate(_KINDS.items()):
-            axis.bar([i - 0.2, i + 0.2], part["refreshed"][kind], 0.36, color=colour, hatch=None)
-            for place, side in ((i - 0.2, "L"), (i + 0.2, "R")):
-                axis.text(place, 0.0, side, ha="center", va="bottom", fontsize=8, color="white")
+            shares = part["refreshed"][kind]
+            axis.bar([i - 0.2, i + 0.2], shares, 0.36, color=colour)
+            for place, share, side in zip((i - 0.2, i + 0.2), shares, "LR", strict=True):
+                axis.text(place, share, side, ha="center", va="bottom", fontsize=8)
         axis.set_xticks(range(len(_KINDS)), list(_KINDS))
-        axis.set(title="share of steps in which τ = 0.1 asks for a refresh", ylim=(0, 1))
+        axis.set(title="share of steps in which τ = 0.1 asks for a refresh")
     return path
 
 
