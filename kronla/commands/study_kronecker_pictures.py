@@ -27,7 +27,7 @@ _APPROXIMATIONS: dict[str, Any] = {
 _RATIOS: dict[str, Any] = {
     "kronecker": {"color": BLACK, "marker": "s", "label": "σ₁/√Σσᵢ²"},
     "left": {"color": BLUE, "marker": "o", "label": "α₁σ₁/√Σαᵢ²σᵢ², left"},
-    "right": {"color": ORANGE, "marker": "v", "linestyle": "--", "label": "right"},
+    "right": {"color": ORANGE, "marker": "v", "linestyle": "--", "label": "α₁σ₁/√Σαᵢ²σᵢ², right"},
 }
 _LABELS: dict[str, Any] = {
     "sampled, |B| = 1": {"color": BLUE, "marker": "o", "label": "sampled labels, |B| = 1"},
@@ -50,19 +50,21 @@ _BARS = {
 def draw(results: dict[str, Results], out: Path) -> list[Path]:
     """Every picture that these parts allow."""
     networks = {name: part for name, part in results.items() if "layers" in part}
+    labelled = {name: part for name, part in results.items() if "labels" in part["looks"][0]}
     drawn = [_approximations(results, out / "figure1_approximations.png"), _ratios(results, out / "figure2_start.png")]
-    if networks:
+    if labelled:
         drawn += [
-            _labels(networks, ("sampled, |B| = 1", "real, |B| = 1"), "Figure 3: labels", out / "figure3_labels.png"),
-            _labels(networks, tuple(_LABELS), "Figure 4: batches and labels", out / "figure4_batches.png"),
-            _layers(networks, out / "figure5_layers.png"),
+            _labels(labelled, ("sampled, |B| = 1", "real, |B| = 1"), "Figure 3: labels", out / "figure3_labels.png"),
+            _labels(labelled, tuple(_LABELS), "Figure 4: batches and labels", out / "figure4_batches.png"),
         ]
+    if networks:
+        drawn.append(_layers(networks, out / "figure5_layers.png"))
     return drawn
 
 
 def _titled(name: str, part: Results) -> str:
-    instead = {"convnet": " for CIFAR-5M", "vit": " for ImageNet"}.get(name, "")
-    return f"{_NAMES[name]}\n{part['data']}{instead}\n{part['layer']}"
+    instead = {"convnet": ", in place of CIFAR-5M", "vit": ", in place of ImageNet"}.get(name, "")
+    return f"{_NAMES[name]}\n{part['data']}{instead}\n{part['layer']}; {part['examples']} images"
 
 
 def _plot(axis: Any, part: Results, group: str, styles: dict[str, Any]) -> None:
@@ -102,13 +104,13 @@ def _ratios(results: dict[str, Results], path: Path) -> Path:
     return path
 
 
-def _labels(networks: dict[str, Results], shown: tuple[str, ...], title: str, path: Path) -> Path:
+def _labels(parts: dict[str, Results], shown: tuple[str, ...], title: str, path: Path) -> Path:
     full = f"{title}. Cosine of H_GN and Shampoo² made of such gradients"
-    with figure(path, 1, len(networks), (4.2 * len(networks), 3.9), full) as axes:
-        for i, (name, part) in enumerate(networks.items()):
+    with figure(path, 1, len(parts), (3.7 * len(parts) + 0.8, 3.9), full) as axes:
+        for i, (name, part) in enumerate(parts.items()):
             _plot(axes[0][i], part, "labels", {key: _LABELS[key] for key in shown})
             axes[0][i].set(title=_titled(name, part), xlabel="steps")
-        axes[0][0].set_ylabel("cosine similarity to H_GN")
+        axes[0][0].set_ylabel("cosine similarity")
     return path
 
 
@@ -120,9 +122,15 @@ def _layers(networks: dict[str, Results], path: Path) -> Path:
             for j, (key, colour) in enumerate(_BARS.items()):
                 places = [k + (j - len(_BARS) / 2 + 0.5) * 0.1 for k in range(len(layers))]
                 axes[i][0].bar(places, [found[key] for found in layers.values()], 0.1, color=colour, label=key)
+            places = [k + (list(_BARS).index("Shampoo²") - len(_BARS) / 2 + 0.5) * 0.1 for k in range(len(layers))]
+            probes = zip(*(found["Shampoo² by 100 probes"] for found in layers.values()), strict=True)
+            values, errors = ([*column] for column in probes)
+            by_probes = {"fmt": "_", "color": SKY, "capsize": 2, "markersize": 6, "linewidth": 1.2}
+            axes[i][0].errorbar(places, values, errors, label="Shampoo² by 100 probes", **by_probes)
             labels = [f"{name}\n{found['shape'][0]}×{found['shape'][1]}" for name, found in layers.items()]
             axes[i][0].set_xticks(range(len(layers)), labels, fontsize=8)
             axes[i][0].set_ylim(0, 1.03)
             axes[i][0].set_title(_titled(name, part).rpartition("\n")[0].replace("\n", ", "))
+            axes[i][0].set_ylabel("cosine similarity")
             axes[i][0].grid(axis="x", visible=False)
     return path

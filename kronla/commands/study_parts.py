@@ -47,8 +47,7 @@ class Part:
 
 
 def run_parts(study: str, parts: list[Part], out: Path, draw: Callable[[dict[str, Results], Path], list[Path]]) -> None:
-    """Measure what has not been measured, and draw what there is."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Measure what has not been measured, and draw what there is; ``out`` is a folder."""
     console, start = Console(), time.perf_counter()
     columns = (
         TextColumn("{task.description}"),

@@ -41,7 +41,7 @@ def figure(path: Path, rows: int, columns: int, size: tuple[float, float], title
     """Axes ``[rows][columns]`` of a figure that is saved at the end."""
     with plt.rc_context(_STYLE):
         made, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **shared)
-        made.suptitle(fill(title, round(size[0] * 10)), fontsize=11, fontweight="bold", x=0.01, ha="left")
+        made.suptitle(fill(title, round(size[0] * 11)), fontsize=11, fontweight="bold", x=0.01, ha="left")
         yield axes
         handles = {
             label: handle
@@ -54,7 +54,7 @@ def figure(path: Path, rows: int, columns: int, size: tuple[float, float], title
                 handles.values(),
                 handles.keys(),
                 loc="outside lower center",
-                ncols=max(1, min(len(handles), int(size[0] / 2.6))),
+                ncols=max(1, min(len(handles), int(size[0] / 2.3))),
             )
         made.savefig(path, dpi=110)
         plt.close(made)
@@ -63,4 +63,5 @@ def figure(path: Path, rows: int, columns: int, size: tuple[float, float], title
 def cosine_axis(axis: Any, curves: Sequence[float]) -> None:
     """An axis of cosines that ends at 1 and begins where there is something to see."""
     lowest = min(curves, default=0.0)
-    axis.set_ylim(max(0.0, lowest - 0.05) if lowest > 0.3 else 0.0, 1.03)
+    bottom = max(0.0, lowest - 0.05) if lowest > 0.3 else 0.0
+    axis.set_ylim(bottom, 1 + 0.04 * (1 - bottom))

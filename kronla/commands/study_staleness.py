@@ -1,7 +1,7 @@
 """The study of Eschenhagen et al. 2025: what stale preconditioners cost, and what makes good for it."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from kronla.commands.study_data import Images, fashion
 from kronla.commands.study_models import ViT, seeded
 from kronla.commands.study_parts import Bar, Part, Results
 from kronla.commands.study_staleness_pictures import draw
-from kronla.commands.study_training import BETAS, Recipe, one_thread, train
+from kronla.commands.study_training import BETAS, Recipe, Watch, averaged, one_thread, train
 
 __all__ = ["FULL", "QUICK", "draw", "parts", "shortened"]
 
@@ -34,12 +34,14 @@ class Settings:
     dampings: tuple[float, ...]
     best: float
     """Learning rate of the trainings in eigenbases, Figures 3 to 5."""
+    seeds: int
+    """Trainings, of other weights and batches, behind each point of Figures 2, 3 and 5."""
 
 
 FULL = Settings(
-    600, 48, 64, 20_000, 100, (1, 10, 50, 100), (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), (1e-12, 1e-8, 1e-5), best=3e-3
+    600, 48, 64, 20_000, 100, (1, 10, 50, 100), (1e-3, 3e-3, 1e-2, 3e-2, 1e-1), (1e-12, 1e-8, 1e-5), best=3e-3, seeds=3
 )
-QUICK = Settings(100, 32, 64, 4_000, 20, (1, 5, 20), (3e-3, 1.7e-2, 1e-1), (1e-12, 1e-6), best=3e-3)
+QUICK = Settings(100, 32, 64, 4_000, 20, (1, 5, 20), (3e-3, 1.7e-2, 1e-1), (1e-12, 1e-6), best=3e-3, seeds=1)
 
 # Figure 1, and Figure 2's rows of the same optimizer.
 _FIGURE_1: dict[str, dict[str, Any]] = {
@@ -48,8 +50,10 @@ _FIGURE_1: dict[str, dict[str, Any]] = {
     "grafted": {"grafting": "adam", "stale": True},
 }
 _FIGURE_2 = {
+    "Adam": Recipe("Adam"),
     "Shampoo": Recipe("Shampoo", {"grafting": None}),
     "Shampoo, grafted": Recipe("Shampoo", {"grafting": "adam"}),
+    "Shampoo²": Recipe("Shampoo2"),
     "EShampoo": Recipe("EShampoo", {"method": "eigh", "tol": 0.0}),
     "SOAP": Recipe("SOAP"),
 }
@@ -79,23 +83,39 @@ def shortened(settings: Settings, steps: int) -> Settings:
 
 def parts(settings: Settings) -> list[Part]:
     """The parts: one for each curve family of a figure, so that little is lost by an interruption."""
-    known = asdict(settings)
+    tried, repeated = ("rates", "stale"), ("best", "seeds")
+
+    def part(name: str, measure: Callable[[Settings, Bar], Results], *fields: str) -> Part:
+        used = ("steps", "width", "batch", "pictures", *fields)
+        return Part(name, {field: getattr(settings, field) for field in used}, partial(measure, settings))
+
     return [
-        *(Part(f"figure1-{name}", known, partial(_figure_1, name, settings)) for name in _FIGURE_1),
-        *(Part(f"figure2-{_file(name)}", known, partial(_figure_2, name, settings)) for name in _FIGURE_2),
-        Part("figure3", known, partial(_figure_3, settings)),
-        Part("figure4", known, partial(_figure_4, settings)),
-        Part("figure5", known, partial(_figure_5, settings)),
-        Part("yardstick", known, partial(_yardstick, settings)),
+        *(part(f"figure1-{name}", partial(_figure_1, name), *tried, "dampings") for name in _FIGURE_1),
+        *(
+            part(f"figure2-{_file(name)}", partial(_figure_2, name), "rates", "frequencies", "seeds")
+            for name in _FIGURE_2
+        ),
+        part("figure3", _figure_3, *repeated),
+        part("figure4", _figure_4, "best"),
+        part("figure5", _figure_5, *repeated),
+        part("yardstick", _yardstick, "stale"),
     ]
 
 
 def _file(name: str) -> str:
-    return name.lower().replace(", ", "-")
+    return name.lower().replace(", ", "-").replace("²", "2")
 
 
-def _run(recipe: Recipe, data: Images, settings: Settings, bar: Bar, watch: Any = None) -> Results:
-    return train(recipe, data, settings.steps, settings.width, settings.batch, bar, watch)
+def _run(
+    recipe: Recipe, data: Images, settings: Settings, bar: Bar, *, watch: Watch | None = None, seed: int = 0
+) -> Results:
+    return train(recipe, data, settings.steps, settings.width, settings.batch, bar, watch=watch, seed=seed)
+
+
+def _repeated(recipe: Recipe, data: Images, settings: Settings, bar: Bar, watch: Watch | None = None) -> Results:
+    """The mean of trainings with other seeds, and its standard error."""
+    seeds = range(settings.seeds)
+    return averaged([_run(recipe, data, settings, bar, watch=watch, seed=seed) for seed in seeds])
 
 
 def _begin(settings: Settings, runs: int, bar: Bar) -> Images:
@@ -124,24 +144,33 @@ def _figure_1(name: str, settings: Settings, bar: Bar) -> Results:
 
 
 def _figure_2(name: str, settings: Settings, bar: Bar) -> Results:
-    """The last loss at the best of the learning rates, over update frequencies."""
+    """The last loss at the best of the learning rates, over update frequencies; Adam has none."""
     recipe = _FIGURE_2[name]
-    data = _begin(settings, len(settings.frequencies) * len(settings.rates), bar)
+    frequencies = (None,) if name == "Adam" else settings.frequencies
+    data = _begin(settings, len(frequencies) * (len(settings.rates) + settings.seeds - 1), bar)
     rows = []
-    for every in settings.frequencies:
-        options = [{**recipe.options, "update_every": every, "lr": lr} for lr in settings.rates]
-        finals = [_run(Recipe(recipe.optimizer, option), data, settings, bar)["final"] for option in options]
-        good = [(final, lr) for final, lr in zip(finals, settings.rates, strict=True) if final is not None]
-        final, lr = min(good, default=(None, None))
-        rows.append({"every": every, "final": final, "lr": lr, "finals": finals})
+    for every in frequencies:
+        fixed = {} if every is None else {"update_every": every}
+        tried = [Recipe(recipe.optimizer, {**recipe.options, **fixed, "lr": lr}) for lr in settings.rates]
+        runs = [_run(one, data, settings, bar) for one in tried]
+        finals = [run["final"] for run in runs]
+        known = [i for i, final in enumerate(finals) if final is not None]
+        best = min(known, key=lambda i: finals[i], default=0)
+        others = [_run(tried[best], data, settings, bar, seed=seed) for seed in range(1, settings.seeds)]
+        found = averaged([runs[best], *others])
+        rows.append(
+            {"every": every, "lr": settings.rates[best], "rates": settings.rates, "finals": finals}
+            | {"stopped": [run["stopped"] for run in runs]}
+            | {key: found[key] for key in ("final", "final_error")}
+        )
     return {"data": data.name, "variant": name, "rows": rows}
 
 
 def _figure_3(settings: Settings, bar: Bar) -> Results:
     """EShampoo by ways to keep its bases: loss, CPU seconds, refreshed bases."""
-    data = _begin(settings, len(_FIGURE_3), bar)
+    data = _begin(settings, len(_FIGURE_3) * settings.seeds, bar)
     runs = {
-        name: _run(Recipe("EShampoo", {"lr": settings.best, **options}), data, settings, bar)
+        name: _repeated(Recipe("EShampoo", {"lr": settings.best, **options}), data, settings, bar)
         for name, options in _FIGURE_3.items()
     }
     return {"data": data.name, "runs": runs}
@@ -160,7 +189,7 @@ def _figure_4(settings: Settings, bar: Bar) -> Results:
             aged.append({"step": step, "ratios": _by_kind(found.items())})
 
     recipe = Recipe("EShampoo", {"lr": settings.best, "method": "eigh", "tol": 0.0})
-    _run(recipe, data, settings, bar, watch)
+    _run(recipe, data, settings, bar, watch=watch)
 
     refreshed: list[tuple[d.FactorName, float]] = []
     before: dict[d.FactorName, torch.Tensor] = {}
@@ -175,7 +204,7 @@ def _figure_4(settings: Settings, bar: Bar) -> Results:
                     before[name] = value.clone()
 
     recipe = Recipe("EShampoo", {"lr": settings.best, "method": "eigh", "tol": 0.1})
-    _run(recipe, data, settings, bar, count)
+    _run(recipe, data, settings, bar, watch=count)
     return {"data": data.name, "age": _TRACED_EVERY, "aged": aged, "refreshed": _by_kind(refreshed)}
 
 
@@ -190,7 +219,7 @@ def _by_kind(ratios: Iterable[tuple[d.FactorName, float]]) -> dict[str, list[flo
 
 def _figure_5(settings: Settings, bar: Bar) -> Results:
     """EShampoo with a tight or a loose criterion in the first and in the second half of the training."""
-    data = _begin(settings, len(_FIGURE_5), bar)
+    data = _begin(settings, len(_FIGURE_5) * settings.seeds, bar)
     runs = {}
     for name, (early, late) in _FIGURE_5.items():
 
@@ -199,7 +228,7 @@ def _figure_5(settings: Settings, bar: Bar) -> Results:
                 optimizer.param_groups[0]["tol"] = late
 
         recipe = Recipe("EShampoo", {"lr": settings.best, "method": "eigh", "tol": early})
-        runs[name] = _run(recipe, data, settings, bar, switch)
+        runs[name] = _repeated(recipe, data, settings, bar, switch)
     return {"data": data.name, "switch": settings.steps // 2, "runs": runs}
 
 

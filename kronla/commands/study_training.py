@@ -22,14 +22,15 @@ _WINDOWS = 20  # points of a loss curve
 
 @dataclass(frozen=True)
 class Recipe:
-    """An optimizer of kronla.optim by name, and its settings."""
+    """An optimizer of kronla.optim by name, or torch's Adam, and its settings."""
 
     optimizer: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self, params: Any) -> torch.optim.Optimizer:
         """The optimizer, without weight decay."""
-        return getattr(optim, self.optimizer)(params, betas=BETAS, weight_decay=0.0, **self.options)
+        made_by = torch.optim if self.optimizer == "Adam" else optim
+        return getattr(made_by, self.optimizer)(params, betas=BETAS, weight_decay=0.0, **self.options)
 
 
 @contextmanager
@@ -47,25 +48,34 @@ Watch = Callable[[int, nn.Module, torch.optim.Optimizer], None]
 
 
 def train(
-    recipe: Recipe, data: Images, steps: int, width: int, batch: int, bar: Bar, watch: Watch | None = None
+    recipe: Recipe,
+    data: Images,
+    steps: int,
+    width: int,
+    batch: int,
+    bar: Bar,
+    *,
+    watch: Watch | None = None,
+    seed: int = 0,
 ) -> Results:
-    """Loss, CPU seconds and refreshed bases over a training; equal batches and first weights for every recipe.
+    """Loss, CPU seconds and refreshed bases over a training; a seed's batches and first weights serve every recipe.
 
     Seconds are those of one thread's own work (forward, backward and step), so that other programs on the machine
-    cost none. ``watch`` is called after each step, off the clock. A training whose loss is no longer finite ends.
+    cost none. ``watch`` is called after each step, off the clock. A training ends where its loss is no longer finite,
+    or where the optimizer gives up since its factors have failed too often: ``stopped`` says why.
     """
-    model = seeded(lambda: ViT(width))
+    model = seeded(lambda: ViT(width), seed)
     optimizer = recipe.make(model.parameters())
     curve = _Curve(max(1, steps // _WINDOWS))
     bases: dict[str, torch.Tensor] = {}
-    step, seconds, refreshes = 0, 0.0, 0
+    step, seconds, refreshes, stopped = 0, 0.0, 0, None
     with one_thread():
-        for step, (pictures, classes) in zip(range(1, steps + 1), data.batches(batch, seed=1), strict=False):
+        for step, (pictures, classes) in zip(range(1, steps + 1), data.batches(batch, seed + 1), strict=False):
             start = time.process_time()
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(pictures), classes)
             loss.backward()
-            optimizer.step()
+            stopped = _step(optimizer)
             seconds += time.process_time() - start
             refreshes += _moved(optimizer, bases)
             curve.add(step, loss.item(), seconds, refreshes)
@@ -73,8 +83,21 @@ def train(
                 watch(step, model, optimizer)
             bar.advance(f"loss {loss.item():.3f}")
             if not math.isfinite(loss.item()):
+                stopped = f"The loss of step {step} is {loss.item()}."
+            if stopped is not None:
                 break
-    return curve.result(complete=step == steps)
+    return curve.result(stopped)
+
+
+def _step(optimizer: torch.optim.Optimizer) -> str | None:
+    """One step; what kronla's optimizers say where they give up (``max_failures``)."""
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        if "times in a row" not in str(error):
+            raise
+        return str(error)
+    return None
 
 
 def _moved(optimizer: torch.optim.Optimizer, bases: dict[str, torch.Tensor]) -> int:
@@ -104,8 +127,34 @@ class _Curve:
             for name, value in zip(self.points, (step, mean, round(seconds, 3), refreshes), strict=True):
                 self.points[name].append(value)
 
-    def result(self, complete: bool) -> Results:
+    def result(self, stopped: str | None) -> Results:
         """The curve, and the mean loss of the last tenth; None where the training did not get there."""
         last = self.losses[-max(1, len(self.losses) // 10) :]
-        final = sum(last) / len(last)
-        return {**self.points, "final": final if complete and math.isfinite(final) else None}
+        return {**self.points, "final": sum(last) / len(last) if stopped is None else None, "stopped": stopped}
+
+
+def averaged(runs: list[Results]) -> Results:
+    """Means over trainings that differ by their seed, as one training, with standard errors (0 for one training).
+
+    Curves end where the shortest does; ``final`` is None where any of the trainings did not end well.
+    """
+    points = min(len(run["steps"]) for run in runs)
+    curves = {
+        key: torch.tensor([run[key][:points] for run in runs], dtype=torch.float64)
+        for key in ("steps", "losses", "seconds", "refreshes")
+    }
+    finals = [run["final"] for run in runs if run["final"] is not None]
+    last = torch.tensor(finals, dtype=torch.float64) if len(finals) == len(runs) else None
+    return {
+        **{key: values.mean(0).tolist() for key, values in curves.items()},
+        "errors": _standard_error(curves["losses"]).tolist(),
+        "final": None if last is None else last.mean().item(),
+        "final_error": None if last is None else _standard_error(last).item(),
+        "finals": finals,
+    }
+
+
+def _standard_error(values: torch.Tensor) -> torch.Tensor:
+    """Of the mean over the first dimension."""
+    count = len(values)
+    return values.std(0) / math.sqrt(count) if count > 1 else torch.zeros_like(values[0])

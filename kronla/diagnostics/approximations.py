@@ -32,7 +32,11 @@ class Approximation(Protocol):
 
 @dataclass(frozen=True)
 class Kronecker:
-    """``torch.kron(L, R)``, of factors of any norm: ``mat(S vec(V)) = L V Rᵀ``."""
+    """``torch.kron(L, R)``: ``mat(S vec(V)) = L V Rᵀ``.
+
+    Args:
+        L, R: ``[m, m]`` and ``[n, n]``, of any norm and one dtype, float32 or float64.
+    """
 
     L: Tensor
     R: Tensor
@@ -47,7 +51,7 @@ class Kronecker:
         return self.L.norm(dtype=torch.float64).item() * self.R.norm(dtype=torch.float64).item()
 
     def inner(self, H: Curvature) -> float:
-        return (self.L.double() * H.power_step(self.L, self.R)[0].double()).sum().item()
+        return (self.L.double() * H.left(self.R).double()).sum().item()
 
     def scaled(self, factor: float) -> "Kronecker":
         """``factor · torch.kron(L, R)``."""
@@ -75,14 +79,17 @@ class KroneckerSum:
         return self.sigma.norm(dtype=torch.float64).item()
 
     def inner(self, H: Curvature) -> float:
-        return (self.L.double() * H.power_step(self.L, self.R)[0].double()).sum().item()
+        return (self.L.double() * H.left(self.R).double()).sum().item()
 
 
 @dataclass(frozen=True)
 class Rotated:
     """``(Q_L⊗Q_R) diag(D) (Q_L⊗Q_R)ᵀ`` with D ``[m, n]``: ``mat(S vec(V)) = Q_L (D ∘ Q_LᵀVQ_R) Q_Rᵀ``.
 
-    None for a basis means the identity; with both None it is a diagonal matrix.
+    Args:
+        D: ``[m, n]``, float32 or float64: the eigenvalues.
+        QL, QR: orthogonal, ``[m, m]`` and ``[n, n]``, of D's dtype; None means the identity, and both None a diagonal
+            matrix.
     """
 
     D: Tensor
@@ -108,6 +115,9 @@ class Rotated:
 
 
 def rescaled(H: Curvature, S: Kronecker) -> Kronecker:
-    r"""``cS`` with the c that is nearest to H: ``c = ⟨H, S⟩/‖S‖_F²``; its relative error is ``sqrt(1 − cosine²)``."""
+    r"""``cS`` with the c that is nearest to H: ``c = ⟨H, S⟩/‖S‖_F²``; its relative error is ``sqrt(1 − cosine²)``.
+
+    c is 0 where S is 0 or not finite.
+    """
     norm = S.norm()
     return S.scaled(S.inner(H) / norm**2 if norm > 0 and math.isfinite(norm) else 0.0)

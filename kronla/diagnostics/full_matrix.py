@@ -21,6 +21,13 @@ class FullMatrixAdam:
     Args:
         shape: of the parameter; C has numel² elements, in float64.
         betas, eps: as Adam's.
+
+    Example:
+        >>> full = FullMatrixAdam((2, 2), eps=0.0)
+        >>> full.add(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
+        >>> full.direction()  # after one gradient G/‖G‖
+        tensor([[0.6000, 0.0000],
+                [0.0000, 0.8000]], dtype=torch.float64)
     """
 
     def __init__(self, shape: tuple[int, ...], betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
@@ -32,15 +39,21 @@ class FullMatrixAdam:
         self.covariance = torch.zeros(size, size, dtype=torch.float64)
 
     def add(self, G: Tensor) -> None:
-        """Take in one gradient."""
+        """Take in one gradient, of the parameter's shape and any floating dtype."""
         beta1, beta2 = self.betas
-        g = G.detach().double()
+        g = G.detach().to(self.momentum)
         self.steps += 1
         self.momentum.lerp_(g, 1 - beta1)
         self.covariance.mul_(beta2).addr_(g.flatten(), g.flatten(), alpha=1 - beta2)
 
     def direction(self) -> Tensor:
-        """u after the gradients so far, of the parameter's shape: the step that is multiplied by −lr."""
+        """u after the gradients so far, float64, of the parameter's shape: the step that is multiplied by −lr.
+
+        Raises:
+            RuntimeError: no gradient has been added.
+        """
+        if self.steps == 0:
+            raise RuntimeError("direction needs a gradient: call add first.")
         beta1, beta2 = self.betas
         basis = kronla.eigh(self.covariance / (1 - beta2**self.steps))
         values = basis.eigenvalues
@@ -51,7 +64,11 @@ class FullMatrixAdam:
 
 
 def update_norm(update: Tensor, reference: Tensor) -> float:
-    """``‖update‖_F / ‖reference‖_F``: 1 where a preconditioner steps as far as full-matrix Adam."""
+    """``‖update‖_F / ‖reference‖_F``: 1 where a preconditioner steps as far as full-matrix Adam.
+
+    Args:
+        update, reference: of one shape, any floating dtype; sums are in float64. inf or NaN for a reference of 0.
+    """
     return (update.double().norm() / reference.double().norm()).item()
 
 
@@ -59,6 +76,9 @@ def update_angle(update: Tensor, reference: Tensor) -> float:
     """The angle between two updates in degrees: 0 where they point the same way.
 
     From ``2 atan2(‖u − v‖, ‖u + v‖)`` of the unit vectors (Kahan), which is accurate at small angles too.
+
+    Args:
+        update, reference: as for :func:`update_norm`; NaN where either is 0.
     """
     u, v = (x.double().flatten() / x.double().norm() for x in (update, reference))
     return math.degrees(2 * math.atan2((u - v).norm().item(), (u + v).norm().item()))

@@ -1,4 +1,4 @@
-"""Why one power step from the identity is nearly enough: the ratios of Morwani et al. 2024, Figure 2."""
+"""Why one power step from the identity is nearly enough: the ratios of Morwani et al. 2024, section 3 and Figure 2."""
 
 from dataclasses import dataclass
 
@@ -41,6 +41,9 @@ def identity_ratios(H: Curvature, best: Kronecker | None = None) -> IdentityRati
     Args:
         H: the curvature.
         best: its optimal Kronecker product, where it is known; None finds it, to convergence.
+
+    Raises:
+        RuntimeError: as :func:`optimal_kronecker`, where ``best`` is None.
     """
     if best is None:
         best = optimal_kronecker(H, None)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -59,8 +60,13 @@ class Layer:
 
     @torch.no_grad()
     def outputs(self, inputs: Tensor) -> Tensor:
-        """``f(x)`` of each example, ``[N, C]``."""
-        return self.model(inputs)
+        """``f(x)`` of each example, ``[N, C]``; ValueError where the model gives another shape."""
+        outputs = self.model(inputs)
+        if outputs.dim() != 2 or len(outputs) != len(inputs):
+            raise ValueError(
+                f"model must map {len(inputs)} inputs to outputs [{len(inputs)}, C], but gives {tuple(outputs.shape)}."
+            )
+        return outputs
 
     def pull(self, inputs: Tensor, cotangents: Tensor) -> Tensor:
         """``mat(J_xᵀ u_k)`` for each example x and each of its cotangents u_k.
@@ -102,32 +108,47 @@ class Layer:
             ``(a [N, T, n], b [N, K, T, m])``.
 
         Raises:
-            ValueError: the weight belongs neither to a Linear nor to a Conv2d of one group.
+            ValueError: the weight belongs neither to a Linear nor to a Conv2d of one group with padding by zeros, or
+                the model calls its module more than once.
         """
         module = self.model.get_submodule(self.name.rpartition(".")[0])
+        if not (isinstance(module, nn.Linear) or _is_plain_convolution(module)):
+            raise ValueError(
+                f"{self.name} must be the weight of a Linear, or of a Conv2d of one group that pads with a number of "
+                f"zeros, not of {module}."
+            )
         with _watched(module) as seen, torch.enable_grad():
             outputs = self.model(inputs)
-        came, went = seen
+        if len(seen) != 1:
+            raise ValueError(
+                f"{self.name} must be used once by the model, but its module was called {len(seen)} times."
+            )
+        came, went = seen[0]
         backward = [torch.autograd.grad((outputs * u).sum(), went, retain_graph=True)[0] for u in cotangents.unbind(1)]
         b = torch.stack(backward, 1)
-        if isinstance(module, nn.Linear):
-            return came.detach().flatten(1, -2) if came.dim() > 2 else came.detach().unsqueeze(1), b.reshape(
-                *b.shape[:2], -1, b.shape[-1]
-            )
-        if isinstance(module, nn.Conv2d) and module.groups == 1 and not isinstance(module.padding, str):
+        came = came.detach()
+        if isinstance(module, nn.Conv2d):
+            assert not isinstance(module.padding, str)
             size = (module.kernel_size[0], module.kernel_size[1])
-            unfolded = nn.functional.unfold(came, size, module.dilation, module.padding, module.stride)
-            return unfolded.detach().mT, b.flatten(3).mT
-        raise ValueError(f"{self.name} must be the weight of a Linear or of a Conv2d of one group, not of {module}.")
+            a = nn.functional.unfold(came, size, module.dilation, module.padding, module.stride).mT
+            return a, b.flatten(3).mT
+        # [N, ..., n] and [N, K, ..., m]: whatever stands between is places.
+        return came.reshape(len(came), -1, came.shape[-1]), b.reshape(*b.shape[:2], -1, b.shape[-1])
+
+
+def _is_plain_convolution(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether unfold gives what the module multiplies its weight with."""
+    plain = isinstance(module, nn.Conv2d) and module.groups == 1
+    return plain and module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
 
 @contextmanager
-def _watched(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects the input and the output of one module's call."""
-    seen: list[Tensor] = []
+def _watched(module: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Collects the input and the output of each of a module's calls."""
+    seen: list[tuple[Tensor, Tensor]] = []
 
     def see(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        seen.extend((args[0], output))
+        seen.append((args[0], output))
 
     handle = module.register_forward_hook(see)
     try:

@@ -1,4 +1,14 @@
-"""Losses, as what curvature needs of them: gradients with respect to a model's outputs, at real or drawn labels."""
+"""Losses, as what curvature needs of them: gradients with respect to a model's outputs, at real or drawn labels.
+
+Each is the loss ℓ of one example, a sum over its outputs; curvature matrices are means over examples. torch's losses
+with ``reduction="mean"`` differ by factors, where they divide by the number C of outputs as well or have no ½::
+
+    H_GN of CrossEntropyLoss = 1 ·, of BCEWithLogitsLoss = 1/C ·, of MSELoss = 2/C · H_GN of the losses here
+    squared gradients          1 ·,                        1/C ·,            4/C ·
+
+and N C times as much for ``reduction="sum"`` where 1/C stands, N times as much where none does. curvlinops' matrices
+are those of torch's losses, and agree with that (``tests/diagnostics/test_curvlinops.py``).
+"""
 
 from typing import Protocol
 

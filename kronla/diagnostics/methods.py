@@ -53,7 +53,7 @@ def optimal_kronecker(H: Curvature, steps: int | None = 5) -> Kronecker:
                 break
             if step == _MOST_STEPS - 1:
                 raise RuntimeError(f"The power steps still moved by {moved:.1e} after {_MOST_STEPS} steps.")
-    sigma = (L * H.power_step(L, R)[0]).sum()
+    sigma = (L * H.left(R)).sum()
     return Kronecker(L, sigma * R)
 
 
@@ -62,7 +62,13 @@ def shampoo_squared(H: Curvature) -> Kronecker:
 
     .. math:: S = \frac{\mathbb E[GG^T] \otimes \mathbb E[G^TG]}{\mathrm{Tr}\, \mathbb E[GG^T]}
 
-    (Morwani et al. 2024, section 3.)
+    (Morwani et al. 2024, section 3, Proposition 2.) For H = 0 it is NaN.
+
+    Args:
+        H: the curvature.
+
+    Returns:
+        ``L = E[GGᵀ]/Tr`` and ``R = E[GᵀG]``, float64, or H's dtype where it is dense.
     """
     L, R = H.power_step(*identities(H))
     return Kronecker(L / L.trace(), R)
@@ -72,6 +78,13 @@ def shampoo(H: Curvature) -> Kronecker:
     r"""What Shampoo takes for H: ``S = E[GGᵀ]^½ ⊗ E[GᵀG]^½`` (Gupta, Koren and Singer 2018, Algorithm 1).
 
     Its update ``L^-¼ G R^-¼`` is ``S^-½ vec(G)``. Roots through :func:`kronla.eigh`, negative rounding set to zero.
+    It is in the unit of H, √(mn) I for H = I; cosines do not see that (:func:`rescaled` mends it for relative errors).
+
+    Args:
+        H: the curvature.
+
+    Returns:
+        Factors of the dtypes of :func:`shampoo_squared`.
     """
     L, R = H.power_step(*identities(H))
     return Kronecker(_square_root(L), _square_root(R))
@@ -92,6 +105,12 @@ def kfac(layer: Layer, inputs: Tensor, *, mode: str = "expand") -> Kronecker:
         layer: the weight of a Linear or a Conv2d.
         inputs: ``[N, ...]``.
         mode: "expand" or "reduce".
+
+    Returns:
+        Factors in float64; as :func:`gauss_newton`, of a mean over examples.
+
+    Raises:
+        ValueError: another mode, or a layer without signals (:meth:`Layer.signals`).
     """
     if mode not in ("expand", "reduce"):
         raise ValueError(f'mode must be "expand" or "reduce", but is {mode!r}.')
@@ -106,7 +125,7 @@ def kfac(layer: Layer, inputs: Tensor, *, mode: str = "expand") -> Kronecker:
 
 
 def diagonal(H: Curvature) -> Rotated:
-    """``diag(H)``: what Adam keeps of the curvature."""
+    """``diag(H) = E[G∘G]``, the nearest diagonal matrix: what Adam keeps of the curvature."""
     return Rotated(H.diagonal())
 
 
@@ -147,10 +166,13 @@ def kronecker_sum(
         H: the curvature.
         rank: number of terms, at most ``min(m², n²)``.
         steps: block power steps, each one application of Ĥ and one of its transpose.
-        generator: for the start, whose first column is the identity.
+        generator: for the start, on the CPU; the start's first element is the identity.
 
     Returns:
         Terms by falling ``sigma``; ``L_i`` has unit norm. Their sum is symmetric as far as the steps have converged.
+
+    Raises:
+        ValueError: a rank or a number of steps that is out of range.
     """
     m, n = H.shape
     if not 1 <= rank <= min(m * m, n * n):
@@ -160,11 +182,9 @@ def kronecker_sum(
     V = torch.randn(rank, n, n, generator=generator, dtype=torch.float64).to(H.like)
     V[0] = identities(H)[1]
     U, W = H.like.new_zeros(rank, m, m), V
-    nothing = torch.zeros_like(U)
     for _ in range(steps):
-        U = _orthonormal(H.power_step(nothing, V)[0])
-        W = H.power_step(U, torch.zeros_like(V))[1]
-        V = _orthonormal(W)
+        U = _orthonormal(H.left(_orthonormal(W)))
+        W = H.right(U)
     # Ĥᵀ U = W; the small SVD of W turns the subspaces into singular vectors.
     A, sigma, Bt = torch.linalg.svd(W.flatten(1), full_matrices=False)
     L = torch.einsum("ki,kab->iab", A, U)

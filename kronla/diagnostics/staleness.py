@@ -53,11 +53,18 @@ class BasisTrace:
 
     :meth:`observe` after each step gives the ratio of each factor in the basis of its last refresh, and then, every
     ``every`` calls, refreshes the bases (:func:`kronla.foreach_eigh`).
+
+    Raises:
+        ValueError: ``every`` less than 1.
     """
 
     every: int
     bases: dict[FactorName, Tensor] = field(default_factory=dict)
     calls: int = 0
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every must be a whole number ≥ 1, but is {self.every}.")
 
     def observe(self, factors: Mapping[FactorName, Tensor]) -> dict[FactorName, float]:
         """The ratios before this call's refresh; empty at the first call, which makes the bases."""

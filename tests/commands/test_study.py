@@ -4,6 +4,9 @@ import gzip
 import importlib.util
 import json
 import math
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -16,7 +19,7 @@ if not missing:
     from kronla import __main__ as program
     from kronla.commands import study_data, study_kronecker, study_parts, study_staleness
     from kronla.commands.study_models import ConvNet, ViT, seeded
-    from kronla.commands.study_training import Recipe, train
+    from kronla.commands.study_training import Recipe, averaged, train
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +29,11 @@ def _any_data(monkeypatch):
     study_data.fashion.cache_clear()
     yield
     study_data.fashion.cache_clear()
+
+
+class Silent:
+    def advance(self, note=""):
+        pass
 
 
 def pictures(folder):
@@ -53,7 +61,12 @@ def test_kronecker_end_to_end(tmp_path, capsys):
                 assert 0 < found["Shampoo"] <= 1 + 1e-9
                 assert 0 < found["Shampoo²"] <= found["optimal"] + 1e-6 <= 1 + 1e-5
             assert 0 < look["gauss_newton_ratios"]["left"] <= 1 + 1e-9
+            for cosine in look.get("labels", {}).values():
+                assert 0 < cosine <= 1 + 1e-9
         if part.name == "mnist2":
+            # |B| = 256 and real labels leave E[G]E[G]ᵀ in the factors, and little of what is wanted.
+            labels = known["looks"][-1]["labels"]
+            assert labels["real, |B| = 256"] < labels["real, |B| = 1"] - 0.02
             assert all(abs(look["gauss_newton"]["Shampoo²"] - 1) < 1e-12 for look in known["looks"])
     layers = json.loads((tmp_path / "vit.json").read_text())["result"]["layers"]
     assert set(layers) >= {"patch", "blocks.0.qkv", "blocks.1.fc2", "head"}
@@ -63,7 +76,7 @@ def test_kronecker_end_to_end(tmp_path, capsys):
 
 
 def test_staleness_end_to_end(tmp_path):
-    tiny = study_staleness.Settings(12, 8, 16, 100, 5, (1, 5), (1e-2,), (1e-12,), best=1e-2)
+    tiny = study_staleness.Settings(12, 8, 16, 100, 5, (1, 5), (1e-2,), (1e-12,), best=1e-2, seeds=2)
     study_parts.run_parts("staleness", study_staleness.parts(tiny), tmp_path, study_staleness.draw)
     assert pictures(tmp_path) == {
         "figure1_grafting.png",
@@ -142,12 +155,66 @@ def test_an_interruption_keeps_what_is_finished(tmp_path):
             ["kronecker", "--part", "resnet"],
             "--part must be one of mnist2, mnist10, convnet, vit, but is resnet.",
         ),
-        (["kronecker", "--out", __file__], f"--out must be a folder, but {__file__} is a file."),
+        (
+            ["kronecker", "--out", __file__],
+            f"--out must be a folder that can be written, but {__file__}/kronecker: Not a directory.",
+        ),
     ],
 )
-def test_a_wrong_call_is_one_sentence(arguments, sentence, capsys):
+def test_a_wrong_call_is_one_sentence(arguments, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     assert program.main(["study", *arguments]) == 2
     assert capsys.readouterr().err == sentence + "\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_closed_is_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("kronla.commands.study.os.access", lambda path, mode: False)
+    assert program.main(["study", "kronecker", "--out", str(tmp_path)]) == 2
+    said = f"--out must be a folder that can be written, but {tmp_path / 'kronecker'} cannot.\n"
+    assert capsys.readouterr().err == said
+
+    def refuse(self, **options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(study_data.Path, "mkdir", refuse)
+    assert program.main(["study", "kronecker", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith("kronecker: Permission denied.\n")
+
+
+def test_a_folder_without_the_data_is_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KRONLA_FASHION_MNIST", str(tmp_path))
+    assert program.main(["study", "kronecker", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("KRONLA_FASHION_MNIST must be a folder with train-images-idx3-ubyte.gz")
+
+
+def test_a_killed_study_goes_on(tmp_path):
+    """Killed in the middle of its second part, without a chance to tidy up: the first part is known afterwards."""
+    command = [sys.executable, "-m", "kronla", "study", "staleness", "--quick", "--steps", "20", "--out", str(tmp_path)]
+    command += ["--part", "figure4", "--part", "figure5"]
+    where = {"cwd": study_data.Path(__file__).parents[2], "stdout": subprocess.PIPE, "text": True}
+    done = tmp_path / "staleness" / "figure4.json"
+    with subprocess.Popen(command, **where) as first:
+        while not done.exists():
+            assert first.poll() is None
+            time.sleep(0.02)
+        first.kill()
+    assert not (tmp_path / "staleness" / "figure5.json").exists()
+    written = done.stat().st_mtime_ns
+    second = subprocess.run(command, check=True, **where)
+    assert second.stdout.count("known from before") == 1
+    assert done.stat().st_mtime_ns == written
+    assert pictures(tmp_path / "staleness") == {"figure4_kinds.png", "figure5_early_late.png"}
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_an_interrupted_command_says_that_it_goes_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study_parts, "_result", interrupted)
+    assert program.main(["study", "kronecker", "--quick", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.startswith("Interrupted; the parts that are done are kept")
 
 
 def test_a_missing_package_is_one_sentence(monkeypatch, capsys):
@@ -192,12 +259,54 @@ def test_networks_see_each_picture_by_itself(make):
 
 
 def test_a_training_that_diverges_says_so():
-    class Silent:
-        def advance(self, note=""):
-            pass
-
     data = study_data.fashion(64)
     wild = train(Recipe("Shampoo", {"lr": 1e30, "grafting": None}), data, 20, 8, 16, Silent())
     assert wild["final"] is None and all(math.isfinite(loss) for loss in wild["losses"])
+    assert wild["stopped"].startswith("The loss of step ")
     tame = train(Recipe("EShampoo", {"lr": 1e-2}), data, 20, 8, 16, Silent())
     assert tame["final"] < tame["losses"][0] and tame["steps"][-1] == 20 and tame["seconds"][-1] > 0
+
+
+@pytest.mark.parametrize(("message", "ends"), [("A factor has failed 10 times in a row.", True), ("Else.", False)])
+def test_a_training_ends_where_its_optimizer_gives_up(message, ends, monkeypatch):
+    def step(self):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    data = study_data.fashion(64)
+    if ends:
+        found = train(Recipe("Adam"), data, 20, 8, 16, Silent())
+        assert found["final"] is None and found["stopped"] == message
+    else:
+        with pytest.raises(RuntimeError, match=message):
+            train(Recipe("Adam"), data, 20, 8, 16, Silent())
+
+
+def test_means_over_seeds_have_standard_errors():
+    def run(*losses, final=1.0):
+        zeros = [0.0] * len(losses)
+        return {"steps": [1, 2], "losses": list(losses), "seconds": zeros, "refreshes": zeros, "final": final}
+
+    found = averaged([run(1.0, 2.0, final=2.0), run(3.0, 2.0, final=5.0)])
+    assert found["losses"] == [2.0, 2.0] and found["errors"] == pytest.approx([1.0, 0.0])
+    assert found["final"] == 3.5 and found["final_error"] == pytest.approx(1.5)
+    assert averaged([run(1.0, 2.0)])["errors"] == [0.0, 0.0]
+    assert averaged([run(1.0, 2.0), run(1.0, 2.0, final=None)])["final"] is None
+
+
+def test_seeds_are_other_trainings():
+    data = study_data.fashion(64)
+    runs = [train(Recipe("Adam"), data, 8, 8, 16, Silent(), seed=seed)["losses"] for seed in (0, 0, 1)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_trainings_without_an_end_are_marked(tmp_path):
+    """A learning rate at which no training ended is a cross, and the rest is drawn."""
+    some = {"data": "x", "every": 5, "grafting": None, "rates": [0.1, 1.0], "finals": {"1e-12": [2.0, None]}}
+    none = some | {"finals": {"1e-12": [None, None]}}
+    row = {"every": 5, "lr": 0.1, "final": None, "final_error": None}
+    variant = {"data": "x", "variant": "SOAP", "rows": [row, row | {"every": 1, "final": 1.0, "final_error": 0.1}]}
+    adam = {"data": "x", "variant": "Adam", "rows": [row | {"every": None}]}
+    results = {"figure1-fresh": some, "figure1-stale": none, "figure2-soap": variant, "figure2-adam": adam}
+    assert len(study_staleness.draw(results, tmp_path)) == 2
+    assert pictures(tmp_path) == {"figure1_grafting.png", "figure2_frequencies.png"}

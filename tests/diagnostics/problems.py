@@ -36,13 +36,13 @@ def linear(n, m, dtype=torch.float64, zero=True):
 
 
 class Shared(nn.Module):
-    """A Linear over 5 tokens and a Conv2d over 3×3 places, then a classifier of 3 classes; float64."""
+    """A Linear over 5 tokens and a Conv2d over 3×3 places, then a classifier; float64."""
 
-    def __init__(self):
+    def __init__(self, outputs=3):
         super().__init__()
         self.tokens = nn.Linear(6, 4, dtype=torch.float64)
         self.conv = nn.Conv2d(2, 3, 3, stride=2, padding=1, dtype=torch.float64)
-        self.head = nn.Linear(4 + 3, 3, dtype=torch.float64)
+        self.head = nn.Linear(4 + 3, outputs, dtype=torch.float64)
 
     def forward(self, x):  # [N, 5, 6], read as tokens and as a picture of 2×5×3
         picture = x.reshape(-1, 2, 5, 3)

@@ -7,6 +7,7 @@ import torch
 from diagnostics.problems import Shared, every
 from torch import nn
 
+import kronla
 from kronla import diagnostics as d
 
 NAMES = ["tokens.weight", "conv.weight", "head.weight"]
@@ -116,13 +117,16 @@ def test_operators_and_dense_matrices_agree(kind):
     basis = torch.kron(QL, QR)
     near(H.diagonal(QL, QR).flatten(), (basis.mT @ dense.H @ basis).diagonal())
     near(dense.diagonal(QL, QR).flatten(), (basis.mT @ dense.H @ basis).diagonal())
-    for L, R in [
-        (torch.eye(3, dtype=torch.float64), torch.eye(4, dtype=torch.float64)),
-        (torch.randn(3, 3, dtype=torch.float64), torch.randn(4, 4, dtype=torch.float64)),
-        (torch.randn(2, 3, 3, dtype=torch.float64), torch.randn(2, 4, 4, dtype=torch.float64)),
-    ]:
-        for found, expected in zip(H.power_step(L, R), dense.power_step(L, R), strict=True):
-            near(found, expected)
+    rearranged = kronla.rearrange(dense.H, 3, 4)
+    for batch in ((), (2,), (2, 3)):
+        L, R = (torch.randn(*batch, k, k, dtype=torch.float64) for k in (3, 4))
+        for operator in (H, dense):
+            near(operator.left(R), (R.flatten(-2) @ rearranged.mT).reshape(*batch, 3, 3))
+            near(operator.right(L), (L.flatten(-2) @ rearranged).reshape(*batch, 4, 4))
+    L, R = L[0, 0] + L[0, 0].mT, R[0, 0] + R[0, 0].mT
+    for operator in (H, dense):
+        near(operator.power_step(L, R)[0], operator.left(R))
+        near(operator.power_step(L, R)[1], operator.right(L))
     near(H.stored().dense(), dense.H)
 
 
@@ -176,9 +180,35 @@ def test_lemma_8_real_labels(size):
         near(step, expected)
 
 
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.tied = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.tied(torch.tanh(self.tied(x)))
+
+
+def signals(model, name, *shape):
+    return d.Layer(model, name).signals(torch.randn(2, *shape), torch.randn(2, 1, 3))
+
+
+def test_a_weight_that_is_used_twice_has_gradients_but_no_signals():
+    layer, x, y = d.Layer(Twice(), "tied.weight"), torch.randn(3, 6), torch.tensor([0, 1, 2])
+    expected = torch.autograd.grad(nn.functional.cross_entropy(layer.model(x), y), layer.weight)[0]
+    near(layer.gradients(x, y).mean(0), expected, 1e-5)
+    with pytest.raises(ValueError, match="used once by the model, but its module was called 2 times"):
+        layer.signals(x, torch.randn(3, 1, 6))
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
+        (lambda: d.Layer(nn.Linear(6, 4), "weight").outputs(torch.randn(2, 5, 6)), r"\[2, C\], but gives \(2, 5, 4\)"),
+        (lambda: signals(nn.Conv2d(2, 4, 3, groups=2), "weight", 2, 5, 5), "weight of a Linear, or of a Conv2d"),
+        (lambda: signals(nn.Conv2d(1, 4, 3, padding="same"), "weight", 1, 5, 5), "pads with a number of zeros"),
+        (lambda: signals(nn.Conv2d(1, 4, 3, padding=1, padding_mode="circular"), "weight", 1, 5, 5), "zeros, not of"),
+        (lambda: signals(nn.Bilinear(3, 3, 2), "weight", 3), "not of Bilinear"),
         (lambda: d.Layer(Shared(), "nothing"), "name must be one of tokens.weight"),
         (lambda: d.Layer(Shared(), "head.bias"), "two dimensions or more"),
         (lambda: d.Dense(torch.eye(6), 2, 2), r"H must have shape \(4, 4\)"),
@@ -188,6 +218,12 @@ def test_lemma_8_real_labels(size):
         (lambda: d.kronecker_sum(d.Dense(torch.eye(6), 2, 3), 2, steps=0), "steps must be"),
         (lambda: d.kfac(d.Layer(Shared(), "head.weight"), data()[0], mode="both"), 'mode must be "expand"'),
         (lambda: d.probe(d.Dense(torch.eye(6), 2, 3), 1), "count must be"),
+        (lambda: d.ProbeAccumulator(1, (2, 3)), "count must be"),
+        (lambda: d.second_moment(torch.eye(3)), r"G must have shape \[N, m, n\] with N ≥ 1, but has \(3, 3\)"),
+        (lambda: d.second_moment(torch.zeros(0, 2, 3)), "G must have"),
+        (lambda: d.gauss_newton(d.Layer(Shared(), "head.weight"), data(0)[0]), "count must be positive"),
+        (lambda: d.fisher(d.Layer(Shared(), "head.weight"), data(4)[0], data(3)[1]), "labels must be as many as the 4"),
+        (lambda: d.BasisTrace(0), "every must be"),
     ],
 )
 def test_wrong_calls_are_one_sentence(make, said):

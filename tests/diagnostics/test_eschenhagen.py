@@ -31,22 +31,64 @@ def mean_square(updates):
     return updates.square().sum((-2, -1)).mean().item()
 
 
+def any_bases(shape):
+    return [torch.linalg.qr(torch.randn(k, k, dtype=f64))[0] for k in shape]
+
+
 @pytest.mark.parametrize("shape", SHAPES)
-def test_lemma_1_full_matrix_adam_adam_and_corrected_shampoo_step_equally_far(shape):
+@pytest.mark.parametrize("p", [0.5, 1.0])
+def test_lemma_1_bounds_of_the_norm_of_an_update(shape, p):
+    """With λ and Λ the least and the largest eigenvalue of C, for every G::
+
+        Λ^-p ‖G‖_F ≤ ‖U‖_F ≤ λ^-p ‖G‖_F                          full-matrix Adam, corrected eigenvalues in any basis
+        (mn)^-p/2 Λ^-p ‖G‖_F ≤ ‖U‖_F ≤ (mn)^-p/2 λ^-p ‖G‖_F       Shampoo, U = L^-p/2 G R^-p/2
+
+    since L = E[GGᵀ] sums n diagonal blocks of C, and R = E[GᵀG] m of them.
+    """
+    H = d.second_moment(gradients(shape))
+    C, (L, R), size = H.dense(), H.power_step(*(torch.eye(k, dtype=f64) for k in shape)), math.prod(shape)
+    values, vectors = torch.linalg.eigh(C)
+    low, high = values[-1].item() ** -p, values[0].item() ** -p
+    for G in (*torch.randn(20, *shape, dtype=f64), *vectors.mT[[0, -1]].reshape(2, *shape)):
+        length = G.norm().item()
+        full = (power(C, -p) @ G.flatten()).norm().item()
+        assert low * length * (1 - 1e-9) <= full <= high * length * (1 + 1e-9)
+        for QL, QR in ((None, None), d.shampoo_bases(H), any_bases(shape)):
+            corrected = d.Rotated(H.diagonal(QL, QR) ** -p, QL, QR).matvec(G).norm().item()
+            assert low * length * (1 - 1e-9) <= corrected <= high * length * (1 + 1e-9)
+        shampoo = (power(L, -p / 2) @ G @ power(R, -p / 2)).norm().item() * size ** (p / 2)
+        assert low * length * (1 - 1e-9) <= shampoo <= high * length * (1 + 1e-9)
+    # Both ends are reached: along C's own eigenvectors, and by Shampoo where C is a multiple of the identity.
+    ends = [(power(C, -p) @ v).norm().item() for v in (vectors[:, -1], vectors[:, 0])]
+    assert ends == pytest.approx([low, high], rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_lemma_1_shampoo_is_too_short_by_the_fourth_root_of_the_parameters_number(shape):
+    """Where C = cI, full-matrix Adam's step is ``c^-½ G``, Shampoo's (mn)^-¼ of it."""
+    m, n = shape
+    white = 7 * torch.eye(m * n, dtype=f64).reshape(-1, m, n)
+    L, R = (white @ white.mT).mean(0), (white.mT @ white).mean(0)
+    G = torch.randn(shape, dtype=f64)
+    full = (power(d.second_moment(white).dense(), -0.5) @ G.flatten()).reshape(shape)
+    torch.testing.assert_close(power(L, -0.25) @ G @ power(R, -0.25), full / (m * n) ** 0.25)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_in_expectation_full_matrix_adam_adam_and_corrected_shampoo_step_equally_far(shape):
     """``E‖U‖_F² = mn`` for ``U = C^-½ g``, for Adam's diagonal, and for corrected eigenvalues in any basis."""
     G = gradients(shape)
     H, size = d.second_moment(G), math.prod(shape)
     full = (G.flatten(1) @ power(H.dense(), -0.5)).reshape(G.shape)
     assert mean_square(full) == pytest.approx(size, rel=1e-9)
-    bases = [(None, None), d.shampoo_bases(H), [torch.linalg.qr(torch.randn(k, k, dtype=f64))[0] for k in shape]]
-    for QL, QR in bases:
+    for QL, QR in ((None, None), d.shampoo_bases(H), any_bases(shape)):
         updates = d.Rotated(H.diagonal(QL, QR) ** -0.5, QL, QR).matvec(G)
         assert mean_square(updates) == pytest.approx(size, rel=1e-9)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("skewed", [False, True])
-def test_lemma_1_shampoos_step_is_shorter(shape, skewed):
+def test_in_expectation_shampoos_step_is_shorter(shape, skewed):
     """``1 ≤ E‖L^-¼ G R^-¼‖_F² ≤ √(mn)``: shorter than mn, by what depends on the shape. That is what grafting mends.
 
     With ``v_ij = E[(Q_LᵀGQ_R)_ij²]``, ``λ_i = Σ_j v_ij``, ``μ_j = Σ_i v_ij`` it is ``Σ v_ij/√(λ_i μ_j)``, between
@@ -60,7 +102,7 @@ def test_lemma_1_shampoos_step_is_shorter(shape, skewed):
     assert 1 - 1e-9 <= found <= math.sqrt(math.prod(shape)) * (1 + 1e-9)
 
 
-def test_lemma_1_the_bounds_of_shampoos_step_are_reached():
+def test_in_expectation_the_bounds_of_shampoos_step_are_reached():
     unit = torch.zeros(1, 3, 4, dtype=f64)
     unit[0, 0, 0] = 5.0
     assert mean_square(pseudo(unit, -0.25)) == pytest.approx(1)
@@ -82,7 +124,7 @@ def test_corrected_eigenvalues_are_the_nearest_for_a_fixed_basis(shape):
     G = gradients(shape)
     H = d.second_moment(G)
     dense = d.Dense(H.dense(), *shape)
-    for QL, QR in (d.shampoo_bases(H), [torch.linalg.qr(torch.randn(k, k, dtype=f64))[0] for k in shape]):
+    for QL, QR in (d.shampoo_bases(H), any_bases(shape)):
         best = d.eigenvalue_corrected(H, QL, QR)
         torch.testing.assert_close(best.D, (QL.mT @ G @ QR).square().mean(0))
         error = d.relative_error(dense, best)
@@ -147,6 +189,8 @@ def test_full_matrix_adam_is_adam_where_gradients_are_diagonal():
         torch.testing.assert_close(full.direction(), adam, rtol=1e-8, atol=1e-10)
     G = torch.randn(2, 3, dtype=f64)
     first = d.FullMatrixAdam((2, 3), eps=0.0)
+    with pytest.raises(RuntimeError, match="call add first"):
+        first.direction()
     first.add(G)
     torch.testing.assert_close(first.direction(), G / G.norm())
 
