@@ -35,6 +35,7 @@ def steps_to(run: Run, loss: float) -> float:
 def summarise(runs: Sequence[Run], steps: int, shorter: int) -> dict[str, Any]:
     """For each way: the best learning rate, and its figures for each seed."""
     found: dict[str, Any] = {}
+    targets: dict[int, float | None] = {}  # AdamW's final loss at its best rate, for each seed: it is the first way
     for way in WAYS:
         mine = [run for run in runs if run.way == way]
         grid = {run.lr: run.final for run in mine if run.steps == steps and run.seed == 0}
@@ -43,22 +44,20 @@ def summarise(runs: Sequence[Run], steps: int, shorter: int) -> dict[str, Any]:
         lr = min(grid, key=grid.__getitem__)
         of: dict[str, Any] = {"lr": lr, "grid": grid, "seeds": {}}
         for seed in sorted({run.seed for run in mine}):
-            target = _final(runs, "AdamW", seed, steps)
             full = [run for run in mine if (run.lr, run.seed, run.steps) == (lr, seed, steps)]
             short = [run for run in mine if (run.lr, run.seed, run.steps) == (lr, seed, shorter)]
+            final = full[0].final if full else None
+            if way == "AdamW":
+                targets[seed] = final
+            target = targets.get(seed)
             of["seeds"][seed] = {
-                "final": full[0].final if full else None,
+                "final": final,
                 "steps to AdamW's final loss": steps_to(full[0], target) if full and target is not None else None,
                 f"final with {shorter} steps": short[0].final if short else None,
                 "AdamW's final": target,
             }
         found[way] = of
     return found
-
-
-def _final(runs: Sequence[Run], way: str, seed: int, steps: int) -> float | None:
-    finals = [run.final for run in runs if (run.way, run.seed, run.steps) == (way, seed, steps)]
-    return min(finals, default=None)
 
 
 def table(name: str, summary: dict[str, Any], times: dict[str, Any] | None, steps: int, shorter: int) -> Table:

@@ -8,7 +8,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
 from bench import training_runs
-from bench.training_report import steps_to
+from bench.training_report import steps_to, summarise
 from bench.training_runs import WAYS, Run, Store, fingerprint
 from kronla import optim
 
@@ -38,6 +38,19 @@ def test_a_changed_optimizer_is_trained_anew(tmp_path, monkeypatch):
 def test_steps_to_a_loss_lie_between_two_looks():
     run = Run("vit", "SOAP", 0.01, 0, 40, at=[20, 40], training=[3.0, 1.0], validation=[3.0, 1.0])
     assert [steps_to(run, loss) for loss in (3.0, 2.0, 1.0, 0.5)] == [20, 30, 40, math.inf]
+
+
+def test_the_target_is_adamw_at_its_best_rate():
+    def run(way, lr, seed, *losses):
+        return Run("vit", way, lr, seed, 20, at=[10, 20], training=[9.0, 9.0], validation=list(losses))
+
+    runs = [run("AdamW", 0.1, 0, 3.0, 2.0), run("AdamW", 0.2, 0, 3.0, 2.5), run("AdamW", 0.1, 1, 3.0, 1.0)]
+    runs += [run("SOAP", 0.2, 0, 3.0, 1.0), run("SOAP", 0.2, 1, 3.0, 2.0), run("AdamW", 0.2, 1, 3.0, 0.5)]
+    summary = summarise(runs, 20, 15)
+    assert [summary[way]["lr"] for way in ("AdamW", "SOAP")] == [0.1, 0.2]
+    seeds = summary["SOAP"]["seeds"]
+    assert [seeds[seed]["AdamW's final"] for seed in (0, 1)] == [2.0, 1.0]
+    assert [seeds[seed]["steps to AdamW's final loss"] for seed in (0, 1)] == [15.0, math.inf]
 
 
 def test_the_rate_rises_and_falls_to_zero():
