@@ -9,7 +9,8 @@
 //   rotation  with o = B_ij, d = B_jj − B_ii, s = sign(d), sign(0) = 1, e² = (‖offdiag B‖_F/n)² + (4 u ‖A‖_F)²:
 //             T_ij = s o √(d² + o²)/(d² + 2 o² + e²), skew; Q' = the orthonormalised Q + QT. The first-order rotation for
 //             o ≪ d, bounded for o ≫ d, and not stuck where d = 0 (kronla's own).
-//   eigh      a decomposition, eigenvectors matched to columns by rank; those of a null space are turned to the old columns.
+//   eigh      a decomposition, eigenvectors matched to columns by rank; those of a null space are turned to the old
+//             columns.
 //   automatic, per step: qr where the ratio is above 0.3 (and the step before was none), else rotation.
 //
 // Columns keep the caller's order: the column with the k-th largest Rayleigh quotient receives the k-th vector (ties by
@@ -17,8 +18,8 @@
 // is, Q comes back to the bit. info: 3 for a non-finite A or Q (Q comes back, figures NaN); 1 where tol > 0 and the
 // final ratio is above it; 0.
 //
-// Workspace per worker, whatever max_steps: 4 n² elements of T (5 n² where A has to be scaled) and 4 n² doubles; and that
-// of the products, cpu/gemm/gemm.h.
+// Workspace per worker, whatever max_steps: 4.5 n² elements of T (5.5 n² where A has to be scaled; 4 n z more where a
+// decomposition finds z null eigenvalues) and some 300 n doubles; and that of the products, cpu/gemm/gemm.h.
 #pragma once
 
 #include <cstdint>
@@ -60,9 +61,9 @@ void off_diagonal_ratio(int64_t batch, int64_t n, const T* A, const T* Q, T* rat
 // Q[batch, m, n], the orthonormal factor of S = QR with diag(R) > 0, m ≥ n. info: 3 for a non-finite S (Q is NaN); 2
 // where a column lies within √m ε ‖column‖ of the span of those before it (Q is some orthonormal completion); 0.
 //
-// Panel by panel of 64 columns, float with up to 128 at once, in float64. float: Cholesky of the Gram matrix of the panel's normalised columns
-// (Q = S L⁻ᵀ), once more on the result where pivots or 8 probes find it not orthogonal enough, Householder where a pivot
-// is below 1e-6. double: Householder. Several panels: reflectors made of each are applied to the rest in T, and multiplied
+// Panel by panel of 64 columns, float with up to 128 at once, in float64. float: Cholesky of the Gram matrix of the
+// panel's normalised columns (Q = S L⁻ᵀ), once more on the result where pivots or 8 probes find it not orthogonal enough,
+// Householder where a pivot is below 1e-6. double: Householder. Several panels: reflectors made of each are applied to the rest in T, and multiplied
 // at the end (Ballard et al. 2014).
 // Workspace per worker: 2 m n elements of T and 2 · 128 m doubles.
 template <class T>

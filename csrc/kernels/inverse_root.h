@@ -6,7 +6,7 @@
 //
 //   eigh        D = QΛQᵀ, X = Q Λ^(-1/p) Qᵀ. Any p > 0. In float64 up to Λ and the vectors of the tridiagonal form; on CPU the
 //               rest of a float32 root of more than 128 rows and integer p in float32, where that adds 1e-3 to its residual
-//               at most (it adds about 1e-7 κ^max(1/2, 1/p), and 1e-6 to the relative error of X).
+//               at most (it adds about 1e-7 κ^max(1/2, 1/p), and 1e-6, 2e-6 at n = 1536, to the relative error of X).
 //               EighToTolerance (float32, integer p): in float32 first, in float64 where the residual is then above rtol.
 //   n = 1       std::pow.
 //   polynomial  products only: X ← X q(M), M ← q(M)^r M with the scheduled q of inverse_root_schedules.h, entered where

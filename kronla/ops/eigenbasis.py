@@ -113,7 +113,7 @@ def update_eigenbasis(
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
     no synchronisation; not differentiable. (For "eigh" on CUDA see :func:`eigh`.) Accuracy: orthogonal to 5e-6 √n in
     float32 (``tests/ops/test_eigenbasis.py``).
-    Cost: a step and its criterion take about 4 products; workspace per thread 5 n² elements and 4 n² doubles.
+    Cost: a step and its criterion take about 4 products; workspace per thread 5.5 n² elements and 300 n doubles.
 
     Example:
         >>> basis = update_eigenbasis(torch.tensor([[2.0, 0.1], [0.1, 1.0]]), torch.eye(2), tol=0.01, max_steps=3)
@@ -188,7 +188,7 @@ def eigh(A: Tensor) -> Eigenbasis:
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads,
     save where it goes to cuSOLVER, on CUDA above 64 rows: which may also wait for the device and cannot be captured in
     a CUDA graph; not differentiable. Accuracy: LAPACK's (``tests/ops/test_eigh.py``). Cost: 4.7 n³ operations at most,
-    and 1.5 products for the ratio; workspace 7 n² elements per thread.
+    and 1.5 products for the ratio; workspace 4.5 n² elements per thread.
 
     Equivalent to::
 

@@ -61,7 +61,7 @@ def inverse_root(
             e.g. 4/3, and 1 as 2/2).
         rtol: residual above which info is 1; None means 0.1. Where it is given, it is for "auto" also the accuracy that
             is wanted: a float32 A on a CPU is then decomposed in float32 first, which saves up to a third of the time,
-            and in float64 only where the residual is above rtol. With None, and for "eigh", always in float64.
+            and as above only where the residual is above rtol. With None, and for "eigh", always as above.
         max_steps: of the polynomials, ≥ 1; None means as many as the spectrum asks for.
         fallback: ``[..., n, n]``, returned for a matrix with info 2 or 3; None means NaN.
 
@@ -83,9 +83,9 @@ def inverse_root(
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
     no synchronisation; not differentiable. ("eigh" of more than 64 rows on CUDA: as :func:`kronla.eigh`.) Accuracy:
     at most max(2 × that of a root through float32 eigh, 3e-6) relative in the Frobenius norm
-    (``tests/ops/test_inverse_root.py``), unless "auto" has an rtol that asks for less. Cost: eigh in float64 and half
-    a product; or, by polynomials, 5 to 7 half products per step, 6 steps at a condition of 1e6. Workspace per thread:
-    3.5 n² doubles (eigh) or 9 n² (polynomial).
+    (``tests/ops/test_inverse_root.py``), unless "auto" has an rtol that asks for less. Cost: 4.7 n³ operations of eigh
+    at most and half a product; or, by polynomials, 5 to 7 half products per step, 6 steps at a condition of 1e6.
+    Workspace per thread: 3.5 n² doubles (eigh) or 9 n² (polynomial).
 
     Equivalent to::
 

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "instruction_sets.h"
 #include "kernels/cpu/gemm/block.h"
 #include "testing.h"
 
@@ -9,18 +10,6 @@ using namespace kronla;
 using namespace kronla::testing;
 
 namespace {
-
-// The kernels that this processor runs, by name.
-template <class T>
-std::vector<std::pair<const char*, const kernels::Kernels<T>*>> every_set() {
-  std::vector<std::pair<const char*, const kernels::Kernels<T>*>> sets = {{"portable", kernels::portable<T>()}};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back({"avx2", kernels::avx2<T>()});
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-    sets.push_back({"avx512", kernels::avx512<T>()});
-#endif
-  return sets;
-}
 
 struct Shape {
   int64_t m, n, k;

@@ -3,6 +3,7 @@
 #include <functional>
 #include <utility>
 
+#include "instruction_sets.h"
 #include "kernels/cpu/gemm/block.h"
 #include "kernels/cpu/gemm/gemm.h"
 #include "testing.h"
@@ -42,18 +43,6 @@ Result<T> reduce(int64_t n, const std::vector<T>& A, const How<T>& how) {
   worker.reset();
   back_transform(n, r.A.data(), r.tau.data(), r.Q.data(), worker, how.set);
   return r;
-}
-
-// The kernels that this processor runs.
-template <class T>
-std::vector<const kernels::Kernels<T>*> every_set() {
-  std::vector<const kernels::Kernels<T>*> sets = {kernels::portable<T>()};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(kernels::avx2<T>());
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-    sets.push_back(kernels::avx512<T>());
-#endif
-  return sets;
 }
 
 double frobenius(const std::vector<double>& x) {
@@ -152,7 +141,7 @@ void graded_matrices() {
 // Each instruction set, in one pass a step and by panels of reflectors, with sizes around both.
 template <class T>
 void every_way() {
-  for (const auto* set : every_set<T>())
+  for (const auto& [name, set] : every_set<T>())
     for (const int64_t n : {1, 2, 3, 4, 7, 9, 16, 30, 32, 33, 34, 63, 97, 130, 200})
       for (const int64_t in_cache : {0, 70, 1000}) {
         const int before = failures();

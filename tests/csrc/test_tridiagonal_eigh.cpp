@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cblas.h"
+#include "instruction_sets.h"
 #include "kernels/cpu/eigh/rank_one_update.h"
 #include "kernels/cpu/gemm/block.h"
 #include "testing.h"
@@ -243,17 +244,6 @@ void check_all() {
 }
 
 // ---- kernels ----
-
-template <class T>
-std::vector<std::pair<const char*, const kernels::Kernels<T>*>> every_set() {
-  std::vector<std::pair<const char*, const kernels::Kernels<T>*>> sets = {{"portable", kernels::portable<T>()}};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back({"avx2", kernels::avx2<T>()});
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-    sets.push_back({"avx512", kernels::avx512<T>()});
-#endif
-  return sets;
-}
 
 // Poles whose gaps are from 1e-14 to 1, and weights from 1e-14 to 1.
 struct Update {
