@@ -154,6 +154,49 @@ void products_of_pairs() {
     }
 }
 
+// X as bfloat16 has it, rounded to nearest, ties to even; in float.
+std::vector<float> rounded(std::vector<float> X) {
+  for (float& x : X) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+    std::memcpy(&x, &bits, sizeof bits);
+  }
+  return X;
+}
+
+// Products of what was rounded and paired along k, by rows and by columns, k odd and even.
+void products_of_rounded_matrices() {
+  if (!has_bfloat16_products()) return;
+  const int64_t m = 70, n = 133;
+  for (const int64_t k : {1, 2, 33, 301}) {
+    const int64_t pairs = (k + 1) / 2;
+    const std::vector<float> A = normal<float>(m * k, 1), At = normal<float>(k * m, 2), B = normal<float>(k * n, 3),
+                             Bt = normal<float>(n * k, 4), C0 = normal<float>(m * n, 5);
+    for (const bool a_transposed : {false, true})
+      for (const bool b_transposed : {false, true}) {
+        const std::vector<float>& a = a_transposed ? At : A;
+        const std::vector<float>& b = b_transposed ? Bt : B;
+        const std::vector<float> C = SAME_BITS([&](const Parallel& team) {
+          std::vector<Bfloat16Pair> a_pairs(pairs * m), b_pairs(pairs * n);
+          a_transposed ? pair_rows(team, k, m, a.data(), a_pairs.data())
+                       : pair_columns(team, m, k, a.data(), a_pairs.data());
+          b_transposed ? pair_columns(team, n, k, b.data(), b_pairs.data())
+                       : pair_rows(team, k, n, b.data(), b_pairs.data());
+          std::vector<float> C = C0;
+          gemm_of_pairs(team, a_transposed ? Op::T : Op::N, b_transposed ? Op::T : Op::N, m, n, pairs, 1.0f,
+                        a_pairs.data(), a_transposed ? m : pairs, b_pairs.data(), b_transposed ? pairs : n, 1.0f,
+                        C.data(), n);
+          return C;
+        });
+        std::vector<double> expected =
+            multiply(m, n, k, rounded(a).data(), a_transposed, rounded(b).data(), b_transposed);
+        for (int64_t i = 0; i < m * n; ++i) expected[i] += static_cast<double>(C0[i]);
+        CHECK_SMALL(relative_error(C, expected), 4 * rounding<float>());
+      }
+  }
+}
+
 template <class T>
 void moves() {
   for (const auto& [name, set] : every_set<T>())
@@ -198,6 +241,54 @@ void columns() {
         CHECK(right);
         CHECK_SMALL(relative_error(sums, expected), 1e-14);
       }
+}
+
+// X − Y diag(d), in place too, with its squares, and QᵀQ times the probes: each by its formula.
+template <class T>
+void residuals_and_probes() {
+  constexpr int64_t probes = kernels::kProbing;
+  for (const auto& [name, set] : every_set<T>())
+    for (const int64_t m : {1, 2, 7, 32})
+      for (const int64_t n : {1, 6, 16, 33, 70}) {
+        std::vector<T> X = normal<T>(m * n, 1), d = normal<T>(n, 3), R(m * n), V = normal<T>(probes * n, 4),
+                       found(probes * n, T(7));
+        const std::vector<T> Y = normal<T>(m * n, 2);
+        std::vector<double> expected(m * n), products(probes * n);
+        double squares = 0.0;
+        for (int64_t i = 0; i < m * n; ++i) {
+          expected[i] = static_cast<double>(X[i]) - static_cast<double>(Y[i]) * static_cast<double>(d[i % n]);
+          squares += expected[i] * expected[i];
+        }
+        CHECK_SMALL(std::abs(set->residual(m, n, X.data(), Y.data(), d.data(), R.data()) / squares - 1),
+                    4 * rounding<T>() + 1e-14);
+        CHECK_SMALL(relative_error(R, expected), 2 * rounding<T>());
+        set->residual(m, n, X.data(), Y.data(), d.data(), X.data());
+        CHECK(same_bits(X, R));
+        set->probe(m, n, Y.data(), V.data(), found.data());
+        const std::vector<double> dots = multiply(probes, m, n, V.data(), false, Y.data(), true);
+        CHECK_SMALL(relative_error(found, multiply(probes, n, m, dots.data(), false, Y.data(), false)),
+                    8 * rounding<T>());
+      }
+}
+
+// The gap is that of the matrix, within a factor of 2, whichever way the columns fail to be orthonormal.
+template <class T>
+void gaps() {
+  const int64_t m = 150, n = 100;
+  std::vector<T> Q(m * n);
+  for (int64_t j = 0; j < n; ++j) Q[j * n + j] = T(1);
+  CHECK(orthogonality_gap({}, m, n, Q.data()) == 0.0);
+  const auto gap_after = [&](int64_t at, T value) {
+    std::vector<T> changed = Q;
+    changed[at] = value;
+    const std::vector<double> gaps = SAME_BITS(
+        [&](const Parallel& team) { return std::vector<double>{orthogonality_gap(team, m, n, changed.data())}; });
+    return gaps[0] * std::sqrt(static_cast<double>(n));
+  };
+  CHECK_SMALL(std::abs(std::log2(gap_after(7 * n + 7, T(1.001)) / 2.001e-3)), 1.0);  // a column too long
+  CHECK_SMALL(std::abs(std::log2(gap_after(7 * n + 90, T(0.001)) / std::sqrt(2e-6))),
+              1.0);                                                     // two that are not orthogonal
+  CHECK_SMALL(std::abs(std::log2(gap_after(99 * n + 99, T(0)))), 1.0);  // none
 }
 
 // L Lᵀ = A, and W L⁻ᵀ times Lᵀ is W again, for triangles within a larger matrix and any number of rows.
@@ -280,6 +371,11 @@ TEST(blocks_and_threads_float64) {
 TEST(symmetric_products_float32) { symmetric_products<float>(); }
 TEST(symmetric_products_float64) { symmetric_products<double>(); }
 TEST(products_of_pairs_of_bfloat16) { products_of_pairs(); }
+TEST(products_of_matrices_rounded_to_bfloat16) { products_of_rounded_matrices(); }
+TEST(residuals_and_probes_float32) { residuals_and_probes<float>(); }
+TEST(residuals_and_probes_float64) { residuals_and_probes<double>(); }
+TEST(gaps_float32) { gaps<float>(); }
+TEST(gaps_float64) { gaps<double>(); }
 TEST(moves_float32) { moves<float>(); }
 TEST(moves_float64) { moves<double>(); }
 TEST(columns_float32) { columns<float>(); }

@@ -77,6 +77,27 @@ def test_ratio_does_not_cancel(true, n, device):
     assert abs(found - expected) <= 0.05 * expected + 3 * UNIT[torch.float32]
 
 
+@pytest.mark.parametrize("n", [64, 96, 200])
+@pytest.mark.parametrize("how", ["longer", "leaning", "rounded", "any"])
+def test_figures_of_columns_that_are_not_orthonormal(how, n, device, dtype):
+    A = matrices.symmetric("decaying", n, 1e4, (), dtype).to(device)
+    Q = torch.linalg.eigh(A)[1].flip(-1)
+    if how == "longer":
+        Q[:, 2] *= 1.001  # QᵀAQ is diagonal still
+    elif how == "leaning":
+        Q[:, n // 2] += 1e-3 * Q[:, 1]
+    elif how == "rounded":
+        Q = Q.bfloat16().to(dtype)
+    else:
+        Q = torch.randn(n, n, generator=torch.Generator().manual_seed(n), dtype=dtype).to(device)
+    B = Q.double().mT @ A.double() @ Q.double()
+    expected = reference.off_diagonal_ratio(A.double(), Q.double())
+    found = kronla.update_eigenbasis(A, Q, max_steps=0)
+    for ratio in (kronla.off_diagonal_ratio(A, Q), found.ratio):
+        assert abs(ratio.item() - expected.item()) <= tolerance(n, dtype) * max(1.0, expected.item())
+    assert_close(found.eigenvalues.unsqueeze(-1), B.diagonal().unsqueeze(-1), tolerance(n, dtype))
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_scales(scale, device, dtype):
     """Neither a norm nor a step overflows or vanishes."""

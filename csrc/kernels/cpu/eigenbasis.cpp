@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <type_traits>
 
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/dense.h"
@@ -17,12 +18,17 @@ namespace {
 
 constexpr double kNear =
     10.0;  // times tol: one rotation gets there (it divided the ratio by 15 to 40, n = 256 to 1024)
-constexpr double kColdRatio = 0.3;  // above it a QR step gains more than a rotation (126 drifts, n = 16 and 128)
+constexpr int64_t kResidual = 96;      // least n of figures from the residual
+constexpr double kOrthonormal = 64.0;  // roundings of ‖QᵀQ − I‖_F/√n; LAPACK's factors have 10 at n = 1024
+constexpr double kColdRatio = 0.3;     // above it a QR step gains more than a rotation (126 drifts, n = 16 and 128)
 
 template <class T>
 constexpr double unit_roundoff() {
   return 0.5 * static_cast<double>(std::numeric_limits<T>::epsilon());
 }
+
+// Products of bfloat16 pay from here on.
+bool takes_pairs(int64_t n) { return n >= 64 && has_bfloat16_products(); }
 
 // A itself, of this largest magnitude, while its squares stay well within range, else a copy that is scaled by a power of two.
 template <class T>
@@ -47,33 +53,86 @@ template <class T>
 struct Basis {
   int64_t n;
   double scale, norm;  // what A was multiplied with; ‖A‖_F after that
-  const T* A;
-  T *Q, *product, *B, *room;  // AQ; the lower triangle of QᵀAQ; anything
-  double* quotients;          // diag(QᵀAQ)
+  const T *A, *Q;
+  T *product, *B, *room;     // AQ; the lower triangle of QᵀAQ, see form_B; anything, see evaluate
+  double* quotients;         // diag(QᵀAQ)
+  T* diagonal;               // the same
+  bool by_residual = false;  // the figures: see evaluate
   double ratio = std::numeric_limits<double>::infinity();
 
-  Basis(int64_t size, const T* source, T largest, T* basis, Worker& worker)
+  Basis(int64_t size, const T* source, T largest, const T* basis, Worker& worker)
       : n(size),
         A(in_range(n, source, largest, scale, worker)),
         Q(basis),
         product(worker.take<T>(n * n)),
         B(worker.take<T>(n * n)),
         room(worker.take<T>(n * n)),
-        quotients(worker.take<double>(n)) {
+        quotients(worker.take<double>(n)),
+        diagonal(worker.take<T>(n)) {
     norm = std::sqrt(sum_of_squares(n * n, A));
   }
 
   void multiply(const Parallel& team) { gemm(team, Op::N, Op::N, n, n, n, T(1), A, n, Q, n, T(0), product, n); }
 
-  // B, its diagonal and the ratio, from the product.
-  void evaluate(const Parallel& team) {
-    gemmt(team, Op::T, Op::N, n, n, T(1), Q, n, product, n, T(0), B, n);
-    for (int64_t i = 0; i < n; ++i) quotients[i] = static_cast<double>(B[i * n + i]);
-    ratio = off_diagonal(n, B, norm);
+  // ‖offdiag(QᵀAQ)‖_F = ‖AQ − Q diag(QᵀAQ)‖_F for an orthonormal Q, to a few roundings of ‖A‖_F, at two thirds of the
+  // operations. For small matrices, of which QᵀAQ costs little, it is not taken: its own roundings are a little larger.
+  void trust_columns() { by_residual = n >= kResidual; }
+  void probe_columns(const Parallel& team) {
+    by_residual = n >= kResidual && orthogonality_gap(team, n, n, Q) <= kOrthonormal * unit_roundoff<T>();
   }
 
-  // The diagonal alone, where the ratio is not asked for.
-  void evaluate_diagonal() { column_products(n, n, Q, n, product, n, quotients); }
+  // The quotients and the ratio, from the product. What is left then: the residual
+  // R = AQ − Q diag(QᵀAQ), in `room`; or B.
+  void evaluate(const Parallel& team) {
+    if (by_residual) {
+      evaluate_diagonal(team);
+      const double squares = residual(team, n, n, product, Q, diagonal, room);
+      ratio = norm > 0.0 ? std::sqrt(squares) / norm : 0.0;
+    } else {
+      gemmt(team, Op::T, Op::N, n, n, T(1), Q, n, product, n, T(0), B, n);
+      for (int64_t i = 0; i < n; ++i) quotients[i] = static_cast<double>(diagonal[i] = B[i * n + i]);
+      ratio = off_diagonal(n, B, norm);
+    }
+  }
+
+  // The quotients alone, where the ratio is not asked for.
+  void evaluate_diagonal(const Parallel& team) {
+    rayleigh_quotients(team, n, Q, product, quotients);
+    for (int64_t j = 0; j < n; ++j) diagonal[j] = static_cast<T>(quotients[j]);
+  }
+
+  // B off its diagonal, where evaluate has left R: QᵀR. R is as small as offdiag B, so products of bfloat16 have B to 2
+  // digits or 3, and more is of no use to a rotation.
+  void form_B(Worker& worker) {
+    if (!by_residual) return;
+    if constexpr (std::is_same_v<T, float>)
+      if (takes_pairs(n)) {
+        const Worker::Scope scope(worker);
+        const int64_t pairs = (n + 1) / 2;
+        auto* Q_pairs = worker.take<Bfloat16Pair>(pairs * n);
+        auto* R_pairs = worker.take<Bfloat16Pair>(pairs * n);
+        pair_rows(worker.team, n, n, Q, Q_pairs);
+        pair_rows(worker.team, n, n, room, R_pairs);
+        return gemmt_of_pairs(worker.team, Op::T, Op::N, n, pairs, 1.0f, Q_pairs, n, R_pairs, n, 0.0f, B, n);
+      }
+    gemmt(worker.team, Op::T, Op::N, n, n, T(1), Q, n, room, n, T(0), B, n);
+  }
+
+  // W ← Q + QS for the skew S of a rotation, whose angles do not need more than 2 digits or 3 either.
+  void turn(const T* S, T* W, Worker& worker) const {
+    std::copy_n(Q, n * n, W);
+    if constexpr (std::is_same_v<T, float>)
+      if (takes_pairs(n)) {
+        const Worker::Scope scope(worker);
+        const int64_t pairs = (n + 1) / 2;
+        auto* Q_pairs = worker.take<Bfloat16Pair>(pairs * n);
+        auto* S_pairs = worker.take<Bfloat16Pair>(pairs * n);
+        pair_columns(worker.team, n, n, Q, Q_pairs);
+        pair_rows(worker.team, n, n, S, S_pairs);
+        return gemm_of_pairs(worker.team, Op::N, Op::N, n, n, pairs, 1.0f, Q_pairs, pairs, S_pairs, n, 1.0f, W, n);
+      }
+    gemm(worker.team, Op::N, Op::N, n, n, n, T(1), Q, n, S, n, T(1), W, n);
+  }
 
   // The columns by descending Rayleigh quotient, ties by index.
   int64_t* descending(Worker& worker) const {
@@ -93,7 +152,7 @@ void scatter_columns(int64_t n, const int64_t* order, const T* W, T* Q, Worker& 
 }
 
 template <class T>
-void qr_step(Basis<T>& basis, Worker& worker) {
+void qr_step(Basis<T>& basis, T* Q, Worker& worker) {
   const int64_t n = basis.n;
   const int64_t* order = basis.descending(worker);
   const T mu = static_cast<T>(static_cast<double>(n) * unit_roundoff<T>() * basis.norm);
@@ -101,28 +160,27 @@ void qr_step(Basis<T>& basis, Worker& worker) {
   for (int64_t i = 0; i < n * n; ++i) basis.product[i] += mu * basis.Q[i];
   gather_columns(n, n, order, basis.product, S, worker);
   orthonormalize_columns(n, n, S, S, worker);
-  scatter_columns(n, order, S, basis.Q, worker);
+  scatter_columns(n, order, S, Q, worker);
 }
 
 template <class T>
-void rotation_step(Basis<T>& basis, Worker& worker) {
+void rotation_step(Basis<T>& basis, T* Q, Worker& worker) {
   const int64_t n = basis.n;
-  T *W = basis.room, *T_skew = basis.product, *diagonal = worker.take<T>(n);
+  T *W = basis.room, *T_skew = basis.product;
   const double mean = basis.ratio * basis.norm / static_cast<double>(n);
   const double noise = 4.0 * unit_roundoff<T>() * basis.norm;
-  for (int64_t j = 0; j < n; ++j) diagonal[j] = static_cast<T>(basis.quotients[j]);
-  rotation(n, basis.B, diagonal, static_cast<T>(mean * mean + noise * noise), T_skew);
+  basis.form_B(worker);
+  rotation(n, basis.B, basis.diagonal, static_cast<T>(mean * mean + noise * noise), T_skew);
   // Q + QT, its columns in descending order: a triangular factorisation leaves the first ones most at rest.
   const int64_t* order = basis.descending(worker);
   T* turned = basis.B;
-  std::copy_n(basis.Q, n * n, turned);
-  gemm(worker.team, Op::N, Op::N, n, n, n, T(1), basis.Q, n, T_skew, n, T(1), turned, n);
+  basis.turn(T_skew, turned, worker);
   gather_columns(n, n, order, turned, W, worker);
   if (!polish_columns(n, n, W, worker)) {  // its Gram matrix I + TᵀT is well conditioned, where Q was orthogonal
     gather_columns(n, n, order, turned, W, worker);
     orthonormalize_columns(n, n, W, W, worker);
   }
-  scatter_columns(n, order, W, basis.Q, worker);
+  scatter_columns(n, order, W, Q, worker);
 }
 
 // V[z,n], the eigenvectors (as rows) of a null space, any basis of which is as good: the one nearest to the z old
@@ -142,7 +200,7 @@ void align_null_space(int64_t n, int64_t z, const int64_t* columns, const T* Q, 
 
 // False where the decomposition does not converge; then Q stays.
 template <class T>
-bool eigh_step(Basis<T>& basis, Worker& worker) {
+bool eigh_step(Basis<T>& basis, T* Q, Worker& worker) {
   const int64_t n = basis.n;
   const int64_t* order = basis.descending(worker);
   T* V = basis.product;
@@ -160,7 +218,7 @@ bool eigh_step(Basis<T>& basis, Worker& worker) {
   const int64_t end = std::find_if_not(w + begin, w + n, is_null) - w;
   if (end - begin > 1) align_null_space(n, end - begin, order + begin, basis.Q, V + begin * n, worker);
   for (int64_t k = 0; k < n; ++k)
-    for (int64_t i = 0; i < n; ++i) basis.Q[i * n + order[k]] = V[k * n + i];
+    for (int64_t i = 0; i < n; ++i) Q[i * n + order[k]] = V[k * n + i];
   return true;
 }
 
@@ -205,6 +263,7 @@ void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t m
   if (!std::isfinite(largest) || !all_finite(size, Q)) return report_nan(group, index, 0, kNonFinite);
   Basis<T> basis(n, A, largest, Q, worker);
   if (basis.norm == 0.0) max_steps = 0;  // any basis is one of 0
+  basis.probe_columns(worker.team);
 
   bool last_was_qr = false;
   int64_t steps = 0;
@@ -213,7 +272,7 @@ void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t m
     const bool more = steps < max_steps;
     basis.multiply(worker.team);
     if (more && tol == 0.0 && group.method == BasisMethod::Qr) {
-      basis.evaluate_diagonal();
+      basis.evaluate_diagonal(worker.team);
     } else {
       basis.evaluate(worker.team);
     }
@@ -225,13 +284,14 @@ void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t m
     const bool decompose = group.method == BasisMethod::Eigh ||
                            (group.method == BasisMethod::NearEigh && (steps > 0 || basis.ratio > kNear * tol));
     if (decompose) {
-      if (!eigh_step(basis, worker)) break;
+      if (!eigh_step(basis, Q, worker)) break;
       max_steps = steps + 1;  // nothing is gained by a second one
     } else {
       last_was_qr = group.method == BasisMethod::Qr ||
                     (group.method == BasisMethod::Automatic && basis.ratio > kColdRatio && !last_was_qr);
-      last_was_qr ? qr_step(basis, worker) : rotation_step(basis, worker);
+      last_was_qr ? qr_step(basis, Q, worker) : rotation_step(basis, Q, worker);
     }
+    basis.trust_columns();
   }
   if (steps > 0) keep_signs(n, Q_old, Q, worker);
   report(basis, group, index, steps, tol > 0.0 && !(basis.ratio <= tol) ? kNotConverged : kGood);
@@ -253,6 +313,7 @@ void eigh_of_one(const BasisGroup<T>& group, int64_t index, Worker& worker) {
   std::copy_n(basis.A, size, basis.room);
   if (!eigendecompose(n, basis.room, basis.product, w, worker)) return fail(1, kNotConverged);
   transpose(n, n, basis.product, Q);
+  basis.trust_columns();
   basis.multiply(worker.team);
   basis.evaluate(worker.team);
   std::copy_n(w, n, basis.quotients);  // sorted, which the quotients are only up to rounding
@@ -290,13 +351,11 @@ void off_diagonal_ratio(int64_t batch, int64_t n, const T* A, const T* Q, T* rat
       ratio[b] = std::numeric_limits<T>::quiet_NaN();
       return;
     }
-    double scale;
-    const T* scaled = in_range(n, A + b * size, largest, scale, worker);
-    T* product = worker.take<T>(size);
-    T* B = worker.take<T>(size);
-    gemm(worker.team, Op::N, Op::N, n, n, n, T(1), scaled, n, Q + b * size, n, T(0), product, n);
-    gemmt(worker.team, Op::T, Op::N, n, n, T(1), Q + b * size, n, product, n, T(0), B, n);
-    ratio[b] = static_cast<T>(off_diagonal(n, B, std::sqrt(sum_of_squares(size, scaled))));
+    Basis<T> basis(n, A + b * size, largest, Q + b * size, worker);
+    basis.probe_columns(worker.team);
+    basis.multiply(worker.team);
+    basis.evaluate(worker.team);
+    ratio[b] = static_cast<T>(basis.ratio);
   });
 }
 

@@ -9,9 +9,10 @@ inline constexpr int64_t kDepth = 256;  // of a pass over k: a strip of A then s
 inline constexpr int64_t kBlock =
     256;  // rows and columns of a block of C: its panels of B stay in the second-level one
 
-inline constexpr int64_t kLanes = 16;  // of the widest vector
-inline constexpr int64_t kSolve = 32;  // rows of a triangle that is factored by columns, solved by substitution
-inline constexpr int64_t kStrip = 32;  // rows whose columns are permuted at once
+inline constexpr int64_t kLanes = 16;   // of the widest vector
+inline constexpr int64_t kSolve = 32;   // rows of a triangle that is factored by columns, solved by substitution
+inline constexpr int64_t kProbing = 4;  // vectors that probe whether columns are orthonormal
+inline constexpr int64_t kStrip = 32;   // rows whose columns are permuted at once
 
 // Elements of workspace for a block: strips of A and panels of B, rounded up to whole ones.
 inline constexpr int64_t kWorkspace = kDepth * (2 * kBlock + 64);
@@ -104,6 +105,9 @@ struct Kernels {
   void (*block)(const Product<T>& product, const Range& range, T* workspace);
   // The same of pairs of bfloat16 in the place of the elements of A and B, k counting pairs; nullptr where there is none.
   void (*block_of_pairs)(const Product<T>& product, const Range& range, T* workspace);
+  // pairs[n] ← (x[j], y[j]), (x[j], 0) without y; pairs[⌈n/2⌉] ← (x[2j], x[2j+1]); rounded to bfloat16. nullptr likewise.
+  void (*pair_rows)(int64_t n, const T* x, const T* y, T* pairs);
+  void (*pair_neighbours)(int64_t n, const T* x, T* pairs);
   void (*mirror_lower)(int64_t n, T* A);
   void (*transpose)(int64_t m, int64_t n, const T* A, T* B);
   void (*solve)(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw);  // W ← W L⁻ᵀ, n ≤ kSolve
@@ -113,6 +117,8 @@ struct Kernels {
   bool (*cholesky)(int64_t n, T* A, int64_t lda);  // n ≤ kSolve
   void (*gather_columns)(int64_t m, int64_t n, const int64_t* from, const T* X, T* Y, T* room);
   void (*column_products)(int64_t m, int64_t n, const T* X, int64_t ldx, const T* Y, int64_t ldy, double* sums);
+  double (*residual)(int64_t count, int64_t n, const T* X, const T* Y, const T* d, T* R);
+  void (*probe)(int64_t m, int64_t n, const T* Q, const T* V, T* Y);  // Y[kProbing,n] ← VQᵀQ
   void (*rotation)(int64_t n, const T* B, const T* diagonal, T floor, T least, T* R);
   void (*spread_lower)(int64_t n, const T* A, T* S, int64_t lds);  // into the S of a Reduction
   void (*mirror_squares)(int64_t n, T* S, int64_t lds);            // of such an S, whose lower triangle has changed

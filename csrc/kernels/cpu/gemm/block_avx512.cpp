@@ -42,6 +42,12 @@ struct Simd<float> {
     const __m128 two = four + _mm_movehl_ps(four, four);
     return two[0] + two[1];
   }
+  static Vector pairs(Vector x, Vector y) { return (Vector)_mm512_cvtne2ps_pbh(y, x); }
+  static Vector pair(Vector x, Vector y) {
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(order, (__m512i)pairs(x, y)));
+  }
   static Vector fused_pairs(Vector a, Vector b, Vector c) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
 };
 template <>

@@ -4,6 +4,7 @@
 //             compiler load it once); load_part and store_part of its first `count` elements, the others 0 and left
 //             alone; of double also root, and any of a comparison
 //   kRows, kVectors   the tile of C that the registers hold: kRows rows of kVectors vectors
+//   (and, with products of pairs of bfloat16: fused_pairs; pair, of two vectors' elements; pairs, of neighbours in x, y)
 //   kMove     bytes of a vector in which matrices are moved
 //   kNearA, kNearB   bytes between two steps over k, beyond which op(A) = Aᵀ and op(B) = B are packed (measured)
 //
@@ -23,6 +24,8 @@
 template <class T, bool Pairs = false>
 constexpr Kernels<T> kKernels = {block<T, false>,
                                  Pairs ? block<T, Pairs> : nullptr,
+                                 Pairs ? pair_rows<T, Pairs> : nullptr,
+                                 Pairs ? pair_neighbours<T, Pairs> : nullptr,
                                  mirror<T>,
                                  transposed<T>,
                                  solve<T>,
@@ -32,6 +35,8 @@ constexpr Kernels<T> kKernels = {block<T, false>,
                                  cholesky<T>,
                                  gather_columns<T>,
                                  column_products<T>,
+                                 residual<T>,
+                                 probe<T>,
                                  rotation<T>,
                                  spread_lower<T>,
                                  mirror_squares<T>,

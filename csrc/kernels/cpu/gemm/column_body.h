@@ -1,4 +1,4 @@
-// Sums down the columns of matrices, and the rotation of an eigenbasis. Included as block_body.h says.
+// Sums down the columns of matrices; the residual, the probes and the rotation of an eigenbasis. Included as block_body.h says.
 
 // sums[n] ← Σ_i X_ij Y_ij in float64, `strips` times eight columns at once.
 template <class T, int Strips>
@@ -25,6 +25,74 @@ void column_products(int64_t m, int64_t n, const T* X, int64_t ldx, const T* Y, 
     double sum = 0.0;
     for (int64_t i = 0; i < m; ++i) sum += static_cast<double>(X[i * ldx + j]) * static_cast<double>(Y[i * ldy + j]);
     sums[j] = sum;
+  }
+}
+
+// R[count,n] ← X − Y diag(d), which R may be the same as; Σ R² in float64.
+template <class T>
+double residual(int64_t count, int64_t n, const T* X, const T* Y, const T* d, T* R) {
+  using Vector = typename Eight<T>::Vector;
+  Doubles8 sum = {};
+  for (int64_t i = 0; i < count; ++i, X += n, Y += n, R += n) {
+    int64_t j = 0;
+    for (; j + 8 <= n; j += 8) {
+      Vector x, y, scale;
+      __builtin_memcpy(&x, X + j, sizeof x);
+      __builtin_memcpy(&y, Y + j, sizeof y);
+      __builtin_memcpy(&scale, d + j, sizeof scale);
+      const Vector r = x - y * scale;
+      __builtin_memcpy(R + j, &r, sizeof r);
+      const Doubles8 wide = __builtin_convertvector(r, Doubles8);
+      sum += wide * wide;
+    }
+    for (; j < n; ++j) {
+      R[j] = X[j] - Y[j] * d[j];
+      sum[j % 8] += static_cast<double>(R[j]) * static_cast<double>(R[j]);
+    }
+  }
+  return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+}
+
+// Y[kProbing,n] ← Qᵀ(QVᵀ), transposed, for Q[m,n] and V[kProbing,n]: two rows of Q at once, each read a single time.
+template <class T>
+void probe(int64_t m, int64_t n, const T* Q, const T* V, T* Y) {
+  using S = Simd<T>;
+  for (int64_t j = 0; j < kProbing * n; ++j) Y[j] = T(0);
+  for (int64_t i = 0; i < m; i += 2) {
+    const T* rows[2] = {Q + i * n, Q + (i + 1 < m ? i + 1 : i) * n};
+    typename S::Vector sum[2][kProbing];
+#pragma GCC unroll 4
+    for (int k = 0; k < kProbing; ++k) sum[0][k] = sum[1][k] = S::broadcast(T(0));
+    const int64_t whole = n / S::lanes * S::lanes;
+    for (int64_t j = 0; j < whole; j += S::lanes) {
+      const typename S::Vector q[2] = {S::load(rows[0] + j), S::load(rows[1] + j)};
+#pragma GCC unroll 4
+      for (int k = 0; k < kProbing; ++k) {
+        const typename S::Vector v = S::load(V + k * n + j);
+        sum[0][k] = S::fused(q[0], v, sum[0][k]);
+        sum[1][k] = S::fused(q[1], v, sum[1][k]);
+      }
+    }
+    T dot[2][kProbing];
+    typename S::Vector weight[2][kProbing];
+#pragma GCC unroll 4
+    for (int k = 0; k < kProbing; ++k)
+      for (int r = 0; r < 2; ++r) {
+        dot[r][k] = S::sum(sum[r][k]);
+        for (int64_t j = whole; j < n; ++j) dot[r][k] += rows[r][j] * V[k * n + j];
+        if (i + r == m) dot[r][k] = T(0);
+        weight[r][k] = S::broadcast(dot[r][k]);
+      }
+    for (int64_t j = 0; j < whole; j += S::lanes) {
+      const typename S::Vector q[2] = {S::load(rows[0] + j), S::load(rows[1] + j)};
+#pragma GCC unroll 4
+      for (int k = 0; k < kProbing; ++k) {
+        T* y = Y + k * n + j;
+        S::store(y, S::fused(q[1], weight[1][k], S::fused(q[0], weight[0][k], S::load(y))));
+      }
+    }
+    for (int k = 0; k < kProbing; ++k)
+      for (int64_t j = whole; j < n; ++j) Y[k * n + j] += rows[0][j] * dot[0][k] + rows[1][j] * dot[1][k];
   }
 }
 

@@ -6,12 +6,14 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "kernels/cpu/gemm/block.h"
 #include "kernels/cpu/threads.h"
+#include "kernels/probe_signs.h"
 
 namespace kronla {
 namespace {
@@ -117,6 +119,22 @@ Product<T> product_of(Op a, Op b, int64_t k, T alpha, const T* A, int64_t lda, c
           lower};
 }
 
+constexpr int64_t kRowsShared = 64;  // of a matrix that passes go over: cut the same way for any team
+
+int64_t pieces_of(int64_t m) { return (m + kRowsShared - 1) / kRowsShared; }
+
+// Calls body(piece, first row, rows) for the pieces of a matrix of m rows and n columns.
+template <class Body>
+void share_rows(const Parallel& team, int64_t m, int64_t n, Body&& body) {
+  constexpr int64_t kWorthSharing = 100000;  // elements
+  share(m * n < kWorthSharing ? Parallel{} : team, pieces_of(m),
+        [&](int64_t i) { body(i, i * kRowsShared, std::min(kRowsShared, m - i * kRowsShared)); });
+}
+
+// A pair is moved as one element of 32 bits, which a float is as good as any for.
+const float* as_floats(const Bfloat16Pair* pairs) { return reinterpret_cast<const float*>(pairs); }
+float* as_floats(Bfloat16Pair* pairs) { return reinterpret_cast<float*>(pairs); }
+
 }  // namespace
 
 template <class T>
@@ -152,12 +170,37 @@ void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A,
 
 bool has_bfloat16_products() { return kernels::chosen<float>().block_of_pairs != nullptr; }
 
-// A pair is moved as one element of 32 bits, which a float is as good as any for.
 void syrk_bfloat16(const Parallel& team, int64_t n, int64_t k, float alpha, const uint16_t* G, int64_t ldg, float beta,
                    float* C, int64_t ldc) {
-  const auto* pairs = reinterpret_cast<const float*>(G);
-  multiply(team, n, n, product_of(Op::N, Op::T, k / 2, alpha, pairs, ldg / 2, pairs, ldg / 2, beta, C, ldc, true),
-           true);
+  const auto* pairs = reinterpret_cast<const Bfloat16Pair*>(G);
+  gemmt_of_pairs(team, Op::N, Op::T, n, k / 2, alpha, pairs, ldg / 2, pairs, ldg / 2, beta, C, ldc);
+}
+
+void gemm_of_pairs(const Parallel& team, Op a, Op b, int64_t m, int64_t n, int64_t pairs, float alpha,
+                   const Bfloat16Pair* A, int64_t lda, const Bfloat16Pair* B, int64_t ldb, float beta, float* C,
+                   int64_t ldc) {
+  multiply(team, m, n, product_of(a, b, pairs, alpha, as_floats(A), lda, as_floats(B), ldb, beta, C, ldc, false), true);
+}
+
+void gemmt_of_pairs(const Parallel& team, Op a, Op b, int64_t n, int64_t pairs, float alpha, const Bfloat16Pair* A,
+                    int64_t lda, const Bfloat16Pair* B, int64_t ldb, float beta, float* C, int64_t ldc) {
+  multiply(team, n, n, product_of(a, b, pairs, alpha, as_floats(A), lda, as_floats(B), ldb, beta, C, ldc, true), true);
+}
+
+void pair_rows(const Parallel& team, int64_t m, int64_t n, const float* X, Bfloat16Pair* P) {
+  share_rows(team, (m + 1) / 2, n, [&](int64_t, int64_t first, int64_t rows) {
+    for (int64_t p = first; p < first + rows; ++p) {
+      const float* x = X + 2 * p * n;
+      kernels::chosen<float>().pair_rows(n, x, 2 * p + 1 < m ? x + n : nullptr, as_floats(P + p * n));
+    }
+  });
+}
+
+void pair_columns(const Parallel& team, int64_t m, int64_t n, const float* X, Bfloat16Pair* P) {
+  share_rows(team, m, n, [&](int64_t, int64_t first, int64_t rows) {
+    for (int64_t i = first; i < first + rows; ++i)
+      kernels::chosen<float>().pair_neighbours(n, X + i * n, as_floats(P + i * ((n + 1) / 2)));
+  });
 }
 
 namespace {
@@ -231,6 +274,46 @@ void column_products(int64_t m, int64_t n, const T* X, int64_t ldx, const T* Y, 
 }
 
 template <class T>
+void rayleigh_quotients(const Parallel& team, int64_t n, const T* Q, const T* AQ, double* quotients) {
+  std::vector<double> sums(pieces_of(n) * n);
+  share_rows(team, n, n, [&](int64_t piece, int64_t first, int64_t rows) {
+    column_products(rows, n, Q + first * n, n, AQ + first * n, n, sums.data() + piece * n);
+  });
+  std::fill_n(quotients, n, 0.0);
+  for (int64_t i = 0; i < pieces_of(n); ++i)
+    for (int64_t j = 0; j < n; ++j) quotients[j] += sums[i * n + j];
+}
+
+template <class T>
+double orthogonality_gap(const Parallel& team, int64_t m, int64_t n, const T* Q) {
+  constexpr int64_t probes = kernels::kProbing;
+  const int64_t size = probes * n;
+  std::vector<T> V(size), sums(pieces_of(m) * size);
+  for (int64_t j = 0; j < n; ++j)
+    for (int64_t k = 0; k < probes; ++k) V[k * n + j] = static_cast<T>(probe_sign(j, k));
+  share_rows(team, m, n, [&](int64_t piece, int64_t first, int64_t rows) {
+    kernels::chosen<T>().probe(rows, n, Q + first * n, V.data(), sums.data() + piece * size);
+  });
+  double squares = 0.0;
+  for (int64_t j = 0; j < size; ++j) {
+    double gap = -static_cast<double>(V[j]);
+    for (int64_t i = 0; i < pieces_of(m); ++i) gap += static_cast<double>(sums[i * size + j]);
+    squares += gap * gap;
+  }
+  return std::sqrt(squares / static_cast<double>(std::max<int64_t>(1, size)));
+}
+
+template <class T>
+double residual(const Parallel& team, int64_t m, int64_t n, const T* X, const T* Y, const T* d, T* R) {
+  std::vector<double> sums(pieces_of(m));
+  share_rows(team, m, n, [&](int64_t piece, int64_t first, int64_t rows) {
+    const int64_t at = first * n;
+    sums[piece] = kernels::chosen<T>().residual(rows, n, X + at, Y + at, d, R + at);
+  });
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
+template <class T>
 void rotation(int64_t n, const T* B, const T* diagonal, T floor, T* R) {
   kernels::chosen<T>().rotation(n, B, diagonal, floor, std::numeric_limits<T>::min(), R);
 }
@@ -250,6 +333,9 @@ void rotation(int64_t n, const T* B, const T* diagonal, T floor, T* R) {
   template void sum_block_rows<T>(const kernels::BlockRows<T>&);                                                     \
   template void gather_columns<T>(int64_t, int64_t, const int64_t*, const T*, T*, Worker&);                          \
   template void column_products<T>(int64_t, int64_t, const T*, int64_t, const T*, int64_t, double*);                 \
+  template void rayleigh_quotients<T>(const Parallel&, int64_t, const T*, const T*, double*);                        \
+  template double orthogonality_gap<T>(const Parallel&, int64_t, int64_t, const T*);                                 \
+  template double residual<T>(const Parallel&, int64_t, int64_t, const T*, const T*, const T*, T*);                  \
   template void rotation<T>(int64_t, const T*, const T*, T, T*);
 
 KRONLA_INSTANTIATE(float)

@@ -46,6 +46,22 @@ bool has_bfloat16_products();
 void syrk_bfloat16(const Parallel& team, int64_t n, int64_t k, float alpha, const uint16_t* G, int64_t ldg, float beta,
                    float* C, int64_t ldc);
 
+// gemm and gemmt of matrices that are rounded to bfloat16: products of low accuracy at about twice the speed. An operand
+// holds pairs of neighbours in k: rows of op(A) and columns of op(B) as they lie with Op::N and Op::T (pair_columns), rows
+// of A and B, side by side (pair_rows). Sizes and distances count pairs along k, elements across it.
+struct Bfloat16Pair {
+  uint16_t first, second;
+};
+void gemm_of_pairs(const Parallel& team, Op a, Op b, int64_t m, int64_t n, int64_t pairs, float alpha,
+                   const Bfloat16Pair* A, int64_t lda, const Bfloat16Pair* B, int64_t ldb, float beta, float* C,
+                   int64_t ldc);
+void gemmt_of_pairs(const Parallel& team, Op a, Op b, int64_t n, int64_t pairs, float alpha, const Bfloat16Pair* A,
+                    int64_t lda, const Bfloat16Pair* B, int64_t ldb, float beta, float* C, int64_t ldc);
+
+// P[⌈m/2⌉,n] ← (X_2p,j, X_2p+1,j), 0 beyond the last row; P[m,⌈n/2⌉] ← (X_i,2p, X_i,2p+1).
+void pair_rows(const Parallel& team, int64_t m, int64_t n, const float* X, Bfloat16Pair* P);
+void pair_columns(const Parallel& team, int64_t m, int64_t n, const float* X, Bfloat16Pair* P);
+
 // W[m,n] ← W L⁻ᵀ for a lower triangular L[n,n]: by substitution on the diagonal, by gemm beside it.
 template <class T>
 void solve_right_transposed(const Parallel& team, int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw);
@@ -82,6 +98,18 @@ void gather_columns(int64_t m, int64_t n, const int64_t* from, const T* X, T* Y,
 // sums[n] ← Σ_i X_ij Y_ij in float64, for X[m,n] and Y[m,n].
 template <class T>
 void column_products(int64_t m, int64_t n, const T* X, int64_t ldx, const T* Y, int64_t ldy, double* sums);
+
+// quotients[n] ← diag(QᵀAQ) in float64, of Q[n,n] and AQ.
+template <class T>
+void rayleigh_quotients(const Parallel& team, int64_t n, const T* Q, const T* AQ, double* quotients);
+
+// ‖QᵀQ − I‖_F/√n of Q[m,n], by four fixed vectors of ±1 (Hutchinson 1990).
+template <class T>
+double orthogonality_gap(const Parallel& team, int64_t m, int64_t n, const T* Q);
+
+// R[m,n] ← X − Y diag(d), which R may be the same as; Σ R² in float64.
+template <class T>
+double residual(const Parallel& team, int64_t m, int64_t n, const T* X, const T* Y, const T* d, T* R);
 
 // The skew R[n,n] of the rotations that reduce the lower triangle of B[n,n], B_ij = o, d = diagonal[i] - diagonal[j]:
 // R_ij ← -o s √(d² + o²) / (d² + 2o² + floor) for i > j, with the sign s of d.

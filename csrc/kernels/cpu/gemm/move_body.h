@@ -1,4 +1,4 @@
-// Transposes, mirror images and permutations of columns. Included as block_body.h says.
+// Transposes, mirror images, permutations of columns, and pairs of bfloat16. Included as block_body.h says.
 
 typedef float MoveFloats __attribute__((vector_size(kMove)));
 typedef double MoveDoubles __attribute__((vector_size(kMove)));
@@ -140,5 +140,30 @@ void gather_columns(int64_t m, int64_t n, const int64_t* from, const T* X, T* Y,
       }
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t c = r < whole ? k : 0; c < n; ++c) target[r * n + c] = room[from[c] * kStrip + r];
+  }
+}
+
+template <class T, bool Pairs>
+void pair_rows(int64_t n, const T* x, const T* y, T* pairs) {
+  using S = Simd<T>;
+  if constexpr (Pairs) {
+    for (int64_t j = 0; j < n; j += S::lanes) {
+      const auto part = S::part(smaller(S::lanes, n - j));
+      const typename S::Vector second = y == nullptr ? S::broadcast(T(0)) : S::load_part(y + j, part);
+      S::store_part(pairs + j, part, S::pair(S::load_part(x + j, part), second));
+    }
+  }
+}
+
+template <class T, bool Pairs>
+void pair_neighbours(int64_t n, const T* x, T* pairs) {
+  using S = Simd<T>;
+  if constexpr (Pairs) {
+    for (int64_t j = 0; j < n; j += 2 * S::lanes) {
+      const int64_t count = smaller(2 * S::lanes, n - j), first = smaller(S::lanes, count);
+      const auto low = S::load_part(x + j, S::part(first));
+      const auto high = S::load_part(x + j + first, S::part(count - first));
+      S::store_part(pairs + j / 2, S::part((count + 1) / 2), S::pairs(low, high));
+    }
   }
 }
