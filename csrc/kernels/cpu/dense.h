@@ -22,18 +22,13 @@ double power_of_two_scale(T magnitude) {
   return std::ldexp(1.0, -std::max(std::ilogb(magnitude), std::numeric_limits<T>::min_exponent));
 }
 
-// ‖A‖_F² of a symmetric A[n,n] from its lower triangle, and the part of it that is off the diagonal.
-struct SymmetricSquares {
-  double diagonal = 0.0, off_diagonal = 0.0;
-  double total() const { return diagonal + off_diagonal; }
-};
+// ‖A‖_F² of a symmetric A[n,n] from its lower triangle.
 template <class T>
-SymmetricSquares symmetric_squares(int64_t n, const T* A) {
-  SymmetricSquares squares;
+double symmetric_squares(int64_t n, const T* A) {
+  double squares = 0.0;
   for (int64_t i = 0; i < n; ++i) {
-    squares.off_diagonal += 2.0 * sum_of_squares(i, A + i * n);
     const double d = static_cast<double>(A[i * n + i]);
-    squares.diagonal += d * d;
+    squares += 2.0 * sum_of_squares(i, A + i * n) + d * d;
   }
   return squares;
 }

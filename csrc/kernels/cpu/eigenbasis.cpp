@@ -42,19 +42,13 @@ const T* in_range(int64_t n, const T* source, T largest, double& scale, Worker& 
   return A;
 }
 
-// ‖offdiag B‖_F/‖A‖_F, from the lower triangle of B.
-template <class T>
-double off_diagonal(int64_t n, const T* B, double norm) {
-  return norm > 0.0 ? std::sqrt(symmetric_squares(n, B).off_diagonal) / norm : 0.0;
-}
-
 // One matrix on its way: A; Q; and what belongs to Q.
 template <class T>
 struct Basis {
   int64_t n;
   double scale, norm;  // what A was multiplied with; ‖A‖_F after that
   const T *A, *Q;
-  T *product, *B, *room;     // AQ; the lower triangle of QᵀAQ, see form_B; anything, see evaluate
+  T *product, *B, *room;     // AQ; QᵀAQ off its diagonal, see form_B; anything, see evaluate
   double* quotients;         // diag(QᵀAQ)
   T* diagonal;               // the same
   bool by_residual = false;  // the figures: see evaluate
@@ -86,14 +80,18 @@ struct Basis {
   void evaluate(const Parallel& team) {
     if (by_residual) {
       evaluate_diagonal(team);
-      const double squares = residual(team, n, n, product, Q, diagonal, room);
-      ratio = norm > 0.0 ? std::sqrt(squares) / norm : 0.0;
+      set_ratio(residual(team, n, n, product, Q, diagonal, room));
     } else {
       gemmt(team, Op::T, Op::N, n, n, T(1), Q, n, product, n, T(0), B, n);
-      for (int64_t i = 0; i < n; ++i) quotients[i] = static_cast<double>(diagonal[i] = B[i * n + i]);
-      ratio = off_diagonal(n, B, norm);
+      for (int64_t i = 0; i < n; ++i) {
+        quotients[i] = static_cast<double>(diagonal[i] = B[i * n + i]);
+        B[i * n + i] = T(0);
+      }
+      mirror_lower(n, B);
+      set_ratio(sum_of_squares(n * n, B));
     }
   }
+  void set_ratio(double squares) { ratio = norm > 0.0 ? std::sqrt(squares) / norm : 0.0; }
 
   // The quotients alone, where the ratio is not asked for.
   void evaluate_diagonal(const Parallel& team) {

@@ -45,7 +45,7 @@ double form(int64_t n, const Factors& factors, bool symmetric, Worker& worker) {
     right = V;
   }
   for (int64_t i = 0; i < n; ++i) V[i * n + i] -= 1.0;
-  return std::sqrt((symmetric ? symmetric_squares(n, V).total() : sum_of_squares(n * n, V)) / n);
+  return std::sqrt((symmetric ? symmetric_squares(n, V) : sum_of_squares(n * n, V)) / n);
 }
 
 }  // namespace

@@ -99,11 +99,11 @@ void probe(int64_t m, int64_t n, const T* Q, const T* V, T* Y) {
 inline float with_sign(float x, float sign) { return __builtin_copysignf(x, sign); }
 inline double with_sign(double x, double sign) { return __builtin_copysign(x, sign); }
 
-// No branch: it vectorises.
+// No branch: it vectorises. What whole vectors reach beyond the diagonal is overwritten.
 template <class T>
 void rotation(int64_t n, const T* B, const T* diagonal, T floor, T least, T* R) {
   for (int64_t i = 0; i < n; ++i) {
-    for (int64_t j = 0; j < i; ++j) {
+    for (int64_t j = 0, end = smaller(n, round_up(i, kLanes)); j < end; ++j) {
       const T o = B[i * n + j], d = diagonal[i] - diagonal[j];
       const T squares = d * d + o * o, sum = squares + o * o + floor, bottom = sum > least ? sum : least;
       R[i * n + j] = -o * with_sign(square_root(squares) / bottom, d);
