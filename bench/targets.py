@@ -33,6 +33,7 @@ GROUPS = [
         4.0,
         1.5,
     ),
+    Group("eigenbasis step / as good", "the same", "as many such steps as reach kronla's ratio", 4.0, 1.5),
     Group("eigenbasis step / SOAP", "the same", "sorted `A@Q`, `torch.linalg.qr`, no figures"),
     *(
         Group(
