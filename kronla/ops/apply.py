@@ -44,7 +44,9 @@ def kron_apply(L: Tensor, G: Tensor, R: Tensor) -> Tensor:
         tensor([[2., 2., 2.],
                 [2., 2., 2.]])
     """
-    return _ops.kron_apply(*_checked_pair("", L, G, R))
+    L, G, R = _checked_pair(("L", "G", "R"), L, G, R)
+    checks.together([("L", L), ("R", R)], [("G", G)])
+    return _ops.kron_apply.default(L, G, R)
 
 
 def foreach_kron_apply(Ls: Sequence[Tensor], Gs: Sequence[Tensor], Rs: Sequence[Tensor]) -> list[Tensor]:
@@ -67,12 +69,13 @@ def foreach_kron_apply(Ls: Sequence[Tensor], Gs: Sequence[Tensor], Rs: Sequence[
     """
     left, gradients, right = checks.sequence("Ls", Ls), checks.sequence("Gs", Gs), checks.sequence("Rs", Rs)
     checks.same_length(Ls=left, Gs=gradients, Rs=right)
-    entries = [_checked_pair(f"s[{i}]", *entry) for i, entry in enumerate(zip(left, gradients, right, strict=True))]
-    accumulators = [(f"{n}s[{i}]", t) for i, (L, _, R) in enumerate(entries) for n, t in (("L", L), ("R", R))]
-    checks.together(accumulators, [(f"Gs[{i}]", G) for i, (_, G, _) in enumerate(entries)])
-    if not entries:
-        return []
-    return _ops.foreach_kron_apply([L for L, _, _ in entries], [G for _, G, _ in entries], [R for _, _, R in entries])
+    accumulators: list[checks.Named] = []
+    for i, (L, G, R) in enumerate(zip(left, gradients, right, strict=True)):
+        names = ("Ls", i), ("Gs", i), ("Rs", i)
+        left[i], gradients[i], right[i] = _checked_pair(names, L, G, R)
+        accumulators += (("Ls", i), left[i]), (("Rs", i), right[i])
+    checks.together(accumulators, [(("Gs", i), G) for i, G in enumerate(gradients)])
+    return _ops.foreach_kron_apply.default(left, gradients, right) if gradients else []
 
 
 def mode_apply(matrices: Sequence[Tensor | None], G: Tensor) -> Tensor:
@@ -110,7 +113,7 @@ def mode_apply(matrices: Sequence[Tensor | None], G: Tensor) -> Tensor:
     checks.together([(label, M) for _, label, M in modes], [("G", G)])
     if not modes:
         return G.clone()
-    return _ops.mode_apply([M for _, _, M in modes], [mode for mode, _, _ in modes], G)
+    return _ops.mode_apply.default([M for _, _, M in modes], [mode for mode, _, _ in modes], G)
 
 
 def foreach_mode_apply(matrix_lists: Sequence[Sequence[Tensor | None]], Gs: Sequence[Tensor]) -> list[Tensor]:
@@ -133,15 +136,15 @@ def foreach_mode_apply(matrix_lists: Sequence[Sequence[Tensor | None]], Gs: Sequ
     lists, tensors = checks.sequence("matrix_lists", matrix_lists), checks.sequence("Gs", Gs)
     checks.same_length(matrix_lists=lists, Gs=tensors)
     entries = [
-        _checked_modes(f"matrix_lists[{i}]", matrices, f"Gs[{i}]", G)
+        _checked_modes(("matrix_lists", i), matrices, ("Gs", i), G)
         for i, (matrices, G) in enumerate(zip(lists, tensors, strict=True))
     ]
     flat = [(label, M) for modes, _ in entries for _, label, M in modes]
-    checks.together(flat, [(f"Gs[{i}]", G) for i, (_, G) in enumerate(entries)])
+    checks.together(flat, [(("Gs", i), G) for i, (_, G) in enumerate(entries)])
     multiplied = [i for i, (modes, _) in enumerate(entries) if modes]
     results = [G if modes else G.clone() for modes, G in entries]
     if multiplied:
-        native = _ops.foreach_mode_apply(
+        native = _ops.foreach_mode_apply.default(
             [M for _, M in flat],
             [k for k, i in enumerate(multiplied) for _ in entries[i][0]],
             [mode for i in multiplied for mode, _, _ in entries[i][0]],
@@ -152,34 +155,36 @@ def foreach_mode_apply(matrix_lists: Sequence[Sequence[Tensor | None]], Gs: Sequ
     return results
 
 
-Mode = tuple[int, str, Tensor]  # the dimension, the name for messages, the matrix
+Mode = tuple[int, checks.Name, Tensor]  # the dimension, the name for messages, the matrix
 
 
-def _checked_pair(suffix: str, L: object, G: object, R: object) -> tuple[Tensor, Tensor, Tensor]:
-    left, right = checks.accumulator(f"L{suffix}", L), checks.accumulator(f"R{suffix}", R)
-    gradient = checks.gradient(f"G{suffix}", G)
+def _checked_pair(
+    names: tuple[checks.Name, checks.Name, checks.Name], L: object, G: object, R: object
+) -> tuple[Tensor, Tensor, Tensor]:
+    name_L, name_G, name_R = names
+    left, right, gradient = checks.accumulator(name_L, L), checks.accumulator(name_R, R), checks.gradient(name_G, G)
     *batch, m, n = gradient.shape
-    why = f"G{suffix} is {tuple(gradient.shape)}"
-    checks.shape(f"L{suffix}", left, (*batch, left.shape[-2], m), why)
-    checks.shape(f"R{suffix}", right, (*batch, n, right.shape[-1]), why)
-    checks.together([(f"L{suffix}", left), (f"R{suffix}", right)], [(f"G{suffix}", gradient)])
+    checks.shape(name_L, left, (*batch, left.shape[-2], m), (name_G, gradient))
+    checks.shape(name_R, right, (*batch, n, right.shape[-1]), (name_G, gradient))
     return left, gradient, right
 
 
-def _checked_modes(name: str, matrices: object, name_G: str, G: object) -> tuple[list[Mode], Tensor]:
+def _checked_modes(name: checks.Name, matrices: object, name_G: checks.Name, G: object) -> tuple[list[Mode], Tensor]:
     """The matrices that are given, each with its dimension, and the tensor."""
     entries = checks.sequence(name, matrices)
-    modes = [(i, f"{name}[{i}]", checks.accumulator(f"{name}[{i}]", M)) for i, M in enumerate(entries) if M is not None]
+    modes: list[Mode] = [
+        (i, (name, i), checks.accumulator((name, i), M)) for i, M in enumerate(entries) if M is not None
+    ]
     tensor = checks.gradient(name_G, G, last=len(entries))
     split = tensor.ndim - len(entries)
-    batch, dims = tensor.shape[:split], tensor.shape[split:]
+    dims = tuple(tensor.shape)
     for i, label, M in modes:
         if M.ndim - 2 != split:
             raise ValueError(
-                f"{name} must have one entry per dimension of {name_G} after the {M.ndim - 2} batch dimensions of "
-                f"{label}, got {len(entries)} entries for shape {tuple(tensor.shape)}."
+                f"{checks.text(name)} must have one entry per dimension of {checks.text(name_G)} after the"
+                f" {M.ndim - 2} batch dimensions of {checks.text(label)}, got {len(entries)} entries for shape {dims}."
             )
-        checks.shape(label, M, (*batch, M.shape[-2], dims[i]), f"{name_G} is {tuple(tensor.shape)}")
+        checks.shape(label, M, (*dims[:split], M.shape[-2], dims[split + i]), (name_G, tensor))
     return modes, tensor
 
 

@@ -3,11 +3,14 @@
 ``TypeError``: Python type or dtype. ``ValueError``: shape, range, device, layout, overlap. ``NotImplementedError``:
 complex, sparse, a device that has no kernels. One sentence each: the argument, what was given, what is allowed.
 Every function that takes a tensor returns it detached: no operation of kronla is differentiable.
+
+They are most of the fixed cost of a call: what only a message needs, such as the text of a name, is made when it fails.
 """
 
 from __future__ import annotations
 
 import numbers
+import operator
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,85 +27,99 @@ LARGEST_INTEGER = 2**31 - 1  # of sizes and steps
 _LARGEST_FLOAT = sys.float_info.max
 DEVICES = ("cpu", "meta", *(("cuda",) if _native.has_cuda_kernels() else ()))
 
+Name = str | tuple["Name", int]  # of an argument, or of an element of one: ("Ls", 3) is shown as Ls[3]
+Named = tuple[Name, Tensor]
 
-def _tensor(name: str, value: object, dtypes: tuple[torch.dtype, ...]) -> Tensor:
+
+def text(name: Name) -> str:
+    """A name as messages show it."""
+    return name if isinstance(name, str) else f"{text(name[0])}[{name[1]}]"
+
+
+def _tensor(name: Name, value: object, dtypes: tuple[torch.dtype, ...], last: int) -> Tensor:
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}.")
+        raise TypeError(f"{text(name)} must be a torch.Tensor, got {type(value).__name__}.")
     if value.layout != torch.strided:
-        raise NotImplementedError(f"{name} must be a dense (strided) tensor, got layout {value.layout}.")
-    if value.dtype.is_complex:
-        raise NotImplementedError(f"{name} must be real, got dtype {value.dtype}.")
+        raise NotImplementedError(f"{text(name)} must be a dense (strided) tensor, got layout {value.layout}.")
     if value.dtype not in dtypes:
+        if value.dtype.is_complex:
+            raise NotImplementedError(f"{text(name)} must be real, got dtype {value.dtype}.")
         allowed = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
-        raise TypeError(f"{name} must have dtype {allowed}, got {value.dtype}.")
-    if value.device.type not in DEVICES:
-        raise NotImplementedError(f"{name} is on {value.device}, for which kronla has no kernels; move it to cpu.")
-    return value.detach()
+        raise TypeError(f"{text(name)} must have dtype {allowed}, got {value.dtype}.")
+    if not value.is_cpu and value.device.type not in DEVICES:
+        raise NotImplementedError(
+            f"{text(name)} is on {value.device}, for which kronla has no kernels; move it to cpu."
+        )
+    if value.ndim < last:
+        raise ValueError(f"{text(name)} must have at least {last} dimensions, got shape {tuple(value.shape)}.")
+    return value.detach() if value.requires_grad or type(value) is not Tensor else value
 
 
-def accumulator(name: str, value: object, last: int = 2) -> Tensor:
+def accumulator(name: Name, value: object, last: int = 2) -> Tensor:
     """A float32 or float64 tensor with at least ``last`` dimensions."""
-    return _dimensions(name, _tensor(name, value, ACCUMULATORS), last)
+    return _tensor(name, value, ACCUMULATORS, last)
 
 
-def gradient(name: str, value: object, last: int = 2) -> Tensor:
+def gradient(name: Name, value: object, last: int = 2) -> Tensor:
     """A float64, float32, bfloat16 or float16 tensor with at least ``last`` dimensions."""
-    return _dimensions(name, _tensor(name, value, GRADIENTS), last)
+    return _tensor(name, value, GRADIENTS, last)
 
 
-def _dimensions(name: str, tensor: Tensor, last: int) -> Tensor:
-    if tensor.ndim < last:
-        raise ValueError(f"{name} must have at least {last} dimensions, got shape {tuple(tensor.shape)}.")
-    return tensor
-
-
-def square(name: str, value: object) -> Tensor:
+def square(name: Name, value: object) -> Tensor:
     """A float32 or float64 batch of square matrices."""
-    tensor = accumulator(name, value)
-    if tensor.shape[-1] != tensor.shape[-2]:
-        raise ValueError(f"{name} must be square in its last two dimensions, got shape {tuple(tensor.shape)}.")
+    tensor = _tensor(name, value, ACCUMULATORS, 2)
+    shape = tensor.shape
+    if shape[-1] != shape[-2]:
+        raise ValueError(f"{text(name)} must be square in its last two dimensions, got shape {tuple(shape)}.")
     return tensor
 
 
-def shape(name: str, tensor: Tensor, expected: Sequence[int], why: str) -> None:
+def shape(name: Name, tensor: Tensor, expected: tuple[int, ...], *companions: tuple[Name, Tensor | int]) -> None:
     """Raises unless the tensor has the shape that its companions ask for."""
-    if tuple(tensor.shape) != tuple(expected):
-        raise ValueError(f"{name} must have shape {tuple(expected)} ({why}), got {tuple(tensor.shape)}.")
+    if tensor.shape != expected:
+        why = ", ".join(
+            f"{text(other)} is {tuple(value.shape)}" if isinstance(value, Tensor) else f"{text(other)} = {value}"
+            for other, value in companions
+        )
+        raise ValueError(f"{text(name)} must have shape {tuple(expected)} ({why}), got {tuple(tensor.shape)}.")
 
 
-def together(tensors: Sequence[tuple[str, Tensor]], free_dtype: Sequence[tuple[str, Tensor]] = ()) -> None:
+def together(tensors: Sequence[Named], free_dtype: Sequence[Named] = ()) -> None:
     """One device for all, and one dtype for all but the gradients in ``free_dtype``."""
     everything = [*tensors, *free_dtype]
-    for name, tensor in everything[1:]:
-        first_name, first = everything[0]
-        if tensor.device != first.device:
+    if not everything:
+        return
+    first_name, first = everything[0]
+    device, dtype = first.device, first.dtype
+    for name, tensor in everything:
+        if tensor.device != device:
             raise ValueError(
-                f"{name} must be on the same device as {first_name} ({first.device}), got {tensor.device}."
+                f"{text(name)} must be on the same device as {text(first_name)} ({device}), got {tensor.device}."
             )
-    for name, tensor in tensors[1:]:
-        first_name, first = tensors[0]
-        if tensor.dtype != first.dtype:
-            raise TypeError(f"{name} must have the same dtype as {first_name} ({first.dtype}), got {tensor.dtype}.")
+    for name, tensor in tensors:
+        if tensor.dtype != dtype:
+            raise TypeError(
+                f"{text(name)} must have the same dtype as {text(first_name)} ({dtype}), got {tensor.dtype}."
+            )
 
 
-def sequence(name: str, value: object) -> list:
+def sequence(name: Name, value: object) -> list:
     """A list or tuple, as a list."""
-    if isinstance(value, (Tensor, str)) or not isinstance(value, Sequence):
-        raise TypeError(f"{name} must be a list or tuple, got {type(value).__name__}.")
+    if not isinstance(value, (list, tuple)) and (isinstance(value, (Tensor, str)) or not isinstance(value, Sequence)):
+        raise TypeError(f"{text(name)} must be a list or tuple, got {type(value).__name__}.")
     return list(value)
 
 
 def same_length(**lists: Sequence) -> None:
     """Raises unless all lists have the same length."""
-    lengths = {name: len(values) for name, values in lists.items()}
-    if len(set(lengths.values())) > 1:
-        given = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise ValueError(f"{' and '.join(lengths)} must have the same length: {given}.")
+    if len({len(values) for values in lists.values()}) > 1:
+        given = ", ".join(f"{name} has {len(values)}" for name, values in lists.items())
+        raise ValueError(f"{' and '.join(lists)} must have the same length: {given}.")
 
 
 def number(name: str, value: object) -> float:
     """A finite real number."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if type(value) not in (float, int) and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
     real: Any = value  # numbers.Real has no comparisons for a type checker
     if not -_LARGEST_FLOAT <= real <= _LARGEST_FLOAT:  # torch.compile traces a comparison, not math.isfinite
@@ -128,7 +145,7 @@ def within(name: str, value: object, low: float, high: float) -> float:
 
 def integer(name: str, value: object, low: int) -> int:
     """An integer from low to LARGEST_INTEGER."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
         raise TypeError(f"{name} must be an int, got {type(value).__name__}.")
     result = int(value)
     if not low <= result <= LARGEST_INTEGER:
@@ -145,39 +162,50 @@ def choice(name: str, value: object, allowed: Sequence[str]) -> str:
     return value
 
 
-def writable(outputs: Sequence[tuple[str, Tensor]], inputs: Sequence[tuple[str, Tensor]]) -> None:
+def writable(outputs: Sequence[Named], inputs: Sequence[Named]) -> None:
     """Raises where an output overlaps itself (expanded), another output, or an input. In eager mode."""
     if torch.compiler.is_compiling():
         return
-    spans = []
     for name, tensor in outputs:
         if tensor.is_neg():
-            raise ValueError(f"{name} is updated in place but is a lazily negated view; call resolve_neg() first.")
-        if _overlaps_itself(tensor):
             raise ValueError(
-                f"{name} is updated in place but overlaps itself (strides {tensor.stride()}); clone it first."
+                f"{text(name)} is updated in place but is a lazily negated view; call resolve_neg() first."
             )
-    for is_output, named in ((True, outputs), (False, inputs)):
-        for name, tensor in named:
-            if tensor.numel() > 0 and tensor.device.type != "meta" and not isinstance(tensor, FakeTensor):
-                begin = tensor.data_ptr()
-                spans.append((begin, begin + _extent(tensor) * tensor.element_size(), is_output, name, tensor))
-    spans.sort(key=lambda span: span[:2])
-    active: list[tuple[int, int, bool, str, Tensor]] = []
-    for span in spans:
-        active = [other for other in active if other[1] > span[0]]
-        for other in active:
-            if (span[2] or other[2]) and _share_memory(span[4], other[4]):
-                written, read = (span[3], other[3]) if span[2] else (other[3], span[3])
-                raise ValueError(f"{written} is updated in place but shares memory with {read}; clone one of them.")
-        active.append(span)
+        if not tensor.is_contiguous() and _overlaps_itself(tensor):
+            raise ValueError(
+                f"{text(name)} is updated in place but overlaps itself (strides {tensor.stride()}); clone it first."
+            )
+    everything = [*outputs, *inputs]
+    if not everything or everything[0][1].is_meta or isinstance(everything[0][1], FakeTensor):
+        return  # on one device, and fake all or none: no memory
+    begins = [tensor.data_ptr() for _, tensor in everything]  # 0 of an empty one
+    ends = [begin + _extent(tensor) for begin, (_, tensor) in zip(begins, everything, strict=True)]
+    if _disjoint(begins, ends):
+        return
+    active: list[int] = []
+    for begin, _, i in sorted(zip(begins, ends, range(len(begins)), strict=True)):
+        active = [j for j in active if ends[j] > begin]
+        for j in active:
+            if min(i, j) < len(outputs) and _share_memory(everything[i][1], everything[j][1]):
+                written, read = (i, j) if i < len(outputs) else (j, i)
+                raise ValueError(
+                    f"{text(everything[written][0])} is updated in place but shares memory with"
+                    f" {text(everything[read][0])}; clone one of them."
+                )
+        active.append(i)
+
+
+def _disjoint(begins: list[int], ends: list[int]) -> bool:
+    """Whether no two intervals meet: then, in order, each begins behind the end of the one before."""
+    return not any(map(operator.lt, sorted(begins)[1:], sorted(ends)))
 
 
 def _extent(tensor: Tensor) -> int:
-    """From the first element to behind the last one, in elements."""
+    """From the first byte to behind the last one."""
     if tensor.is_contiguous():
-        return tensor.numel()
-    return 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        return tensor.nbytes
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return tensor.itemsize * (1 + sum((size - 1) * stride for size, stride in steps))
 
 
 def _overlaps_itself(tensor: Tensor) -> bool:

@@ -73,7 +73,9 @@ def off_diagonal_ratio(A: Tensor, Q: Tensor) -> Tensor:
         >>> off_diagonal_ratio(torch.tensor([[3.0, 4.0], [4.0, 3.0]]), torch.eye(2))
         tensor(0.8000)
     """
-    return _ops.off_diagonal_ratio(*_checked("A", A, "Q", Q))
+    A, Q = _checked("A", A, "Q", Q)
+    checks.together([("A", A), ("Q", Q)])
+    return _ops.off_diagonal_ratio.default(A, Q)
 
 
 def update_eigenbasis(
@@ -123,12 +125,10 @@ def update_eigenbasis(
         (tensor(0, dtype=torch.int32), tensor([2.0099, 0.9901]))
     """
     A, Q = _checked("A", A, "Q", Q)
+    checks.together([("A", A), ("Q", Q)])
     tol, max_steps = _options(tol, max_steps, method)
-    return Eigenbasis(
-        *_ops.update_eigenbasis(
-            A, Q, policy.basis_method(method, A.shape[-1], max_steps, A.device.type), tol, max_steps
-        )
-    )
+    number = policy.basis_method(method, A, max_steps)
+    return Eigenbasis(*_ops.update_eigenbasis.default(A, Q, number, tol, max_steps))
 
 
 def foreach_update_eigenbasis(
@@ -155,12 +155,16 @@ def foreach_update_eigenbasis(
     matrices, bases = checks.sequence("As", As), checks.sequence("Qs", Qs)
     checks.same_length(As=matrices, Qs=bases)
     tol, max_steps = _options(tol, max_steps, method)
-    pairs = [_checked(f"As[{i}]", A, f"Qs[{i}]", Q) for i, (A, Q) in enumerate(zip(matrices, bases, strict=True))]
-    checks.together([(f"As[{i}]", A) for i, (A, _) in enumerate(pairs)])
-    if not pairs:
+    tensors: list[checks.Named] = []
+    for i, (A, Q) in enumerate(zip(matrices, bases, strict=True)):
+        names = ("As", i), ("Qs", i)
+        matrices[i], bases[i] = _checked(names[0], A, names[1], Q)
+        tensors += (names[0], matrices[i]), (names[1], bases[i])
+    checks.together(tensors)
+    if not matrices:
         return []
-    methods = [policy.basis_method(method, A.shape[-1], max_steps, A.device.type) for A, _ in pairs]
-    fields = _ops.foreach_update_eigenbasis([A for A, _ in pairs], [Q for _, Q in pairs], methods, tol, max_steps)
+    methods = [policy.basis_method(method, A, max_steps) for A in matrices]
+    fields = _ops.foreach_update_eigenbasis.default(matrices, bases, methods, tol, max_steps)
     return [Eigenbasis(*basis) for basis in zip(*fields, strict=True)]
 
 
@@ -201,7 +205,7 @@ def eigh(A: Tensor) -> Eigenbasis:
         tensor([1., 3.])
     """
     A = checks.square("A", A)
-    return Eigenbasis(*_ops.eigh(A))
+    return Eigenbasis(*_ops.eigh.default(A))
 
 
 def foreach_eigh(As: Sequence[Tensor]) -> list[Eigenbasis]:
@@ -222,11 +226,11 @@ def foreach_eigh(As: Sequence[Tensor]) -> list[Eigenbasis]:
         >>> [basis.eigenvalues.tolist() for basis in foreach_eigh([torch.eye(2), torch.zeros(1, 1)])]
         [[1.0, 1.0], [0.0]]
     """
-    matrices = [checks.square(f"As[{i}]", A) for i, A in enumerate(checks.sequence("As", As))]
-    checks.together([(f"As[{i}]", A) for i, A in enumerate(matrices)])
-    if not matrices:
+    named = [(("As", i), checks.square(("As", i), A)) for i, A in enumerate(checks.sequence("As", As))]
+    checks.together(named)
+    if not named:
         return []
-    return [Eigenbasis(*basis) for basis in zip(*_ops.foreach_eigh(matrices), strict=True)]
+    return [Eigenbasis(*basis) for basis in zip(*_ops.foreach_eigh.default([A for _, A in named]), strict=True)]
 
 
 def orthonormalize(S: Tensor) -> Orthonormal:
@@ -268,13 +272,12 @@ def orthonormalize(S: Tensor) -> Orthonormal:
     S = checks.accumulator("S", S)
     if S.shape[-2] < S.shape[-1]:
         raise ValueError(f"S must have at least as many rows as columns, got shape {tuple(S.shape)}.")
-    return Orthonormal(*_ops.orthonormalize(S))
+    return Orthonormal(*_ops.orthonormalize.default(S))
 
 
-def _checked(name_A: str, A: object, name_Q: str, Q: object) -> tuple[Tensor, Tensor]:
+def _checked(name_A: checks.Name, A: object, name_Q: checks.Name, Q: object) -> tuple[Tensor, Tensor]:
     matrix, basis = checks.square(name_A, A), checks.square(name_Q, Q)
-    checks.shape(name_Q, basis, matrix.shape, f"{name_A} is {tuple(matrix.shape)}")
-    checks.together([(name_A, matrix), (name_Q, basis)])
+    checks.shape(name_Q, basis, matrix.shape, (name_A, matrix))
     return matrix, basis
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,11 +60,11 @@ def update_factors_(
         tensor([[5., 2.],
                 [2., 1.]])
     """
-    update = _checked("", L, R, G, weights)
+    update = _checked(("L", "R", "G", "weights"), L, R, G, weights)
     beta, alpha = _decay(beta, alpha)
     _together([update])
-    L, R, G, WL, WR = update
-    _ops.update_factors_(L, R, G, beta, alpha, WL, WR)
+    _, L, R, G, WL, WR = update
+    _ops.update_factors_.default(L, R, G, beta, alpha, WL, WR)
 
 
 def foreach_update_factors_(
@@ -103,11 +102,14 @@ def foreach_update_factors_(
     pairs = [None] * len(gradients) if weights is None else checks.sequence("weights", weights)
     checks.same_length(Ls=left, Rs=right, Gs=gradients, weights=pairs)
     beta, alpha = _decay(beta, alpha)
-    updates = [_checked(f"[{i}]", *entry) for i, entry in enumerate(zip(left, right, gradients, pairs, strict=True))]
+    updates = [
+        _checked((("Ls", i), ("Rs", i), ("Gs", i), ("weights", i)), *entry)
+        for i, entry in enumerate(zip(left, right, gradients, pairs, strict=True))
+    ]
     _together(updates)
     factors, sources, modes, given, weight_of = [], [], [], [], []
-    for i, (L, R, _, WL, WR) in enumerate(updates):
-        for mode, (factor, weight) in enumerate(((L, WR), (R, WL))):
+    for i, (_, L, R, _, WL, WR) in enumerate(updates):
+        for mode, factor, weight in ((0, L, WR), (1, R, WL)):
             if factor is None:
                 continue
             factors.append(factor)
@@ -117,8 +119,8 @@ def foreach_update_factors_(
             if weight is not None:
                 given.append(weight)
     if factors:
-        _ops.foreach_update_factors_(
-            factors, [update.G for update in updates], sources, modes, given, weight_of, beta, alpha
+        _ops.foreach_update_factors_.default(
+            factors, [G for _, _, _, G, _, _ in updates], sources, modes, given, weight_of, beta, alpha
         )
 
 
@@ -158,7 +160,7 @@ def update_mode_factors_(
     beta, alpha = _decay(beta, alpha)
     _writable_modes([(modes, "G", G)])
     if modes:
-        _ops.update_mode_factors_([F for _, _, F in modes], G, [mode for mode, _, _ in modes], beta, alpha)
+        _ops.update_mode_factors_.default([F for _, _, F in modes], G, [mode for mode, _, _ in modes], beta, alpha)
 
 
 def foreach_update_mode_factors_(
@@ -193,12 +195,12 @@ def foreach_update_mode_factors_(
     beta, alpha = _decay(beta, alpha)
     entries = []
     for i, (factors, G) in enumerate(zip(lists, gradients, strict=True)):
-        modes, G = _checked_modes(f"factor_lists[{i}]", factors, f"Gs[{i}]", G)
-        entries.append((modes, f"Gs[{i}]", G))
+        modes, G = _checked_modes(("factor_lists", i), factors, ("Gs", i), G)
+        entries.append((modes, ("Gs", i), G))
     _writable_modes(entries)
     flat = [(i, mode, F) for i, (modes, _, _) in enumerate(entries) for mode, _, F in modes]
     if flat:
-        _ops.foreach_update_mode_factors_(
+        _ops.foreach_update_mode_factors_.default(
             [F for _, _, F in flat],
             [G for _, _, G in entries],
             [i for i, _, _ in flat],
@@ -246,18 +248,15 @@ def kron_power_step(G: Tensor, L: Tensor, R: Tensor) -> tuple[Tensor, Tensor]:
     *batch, samples, m, n = G.shape
     if samples == 0:
         raise ValueError(f"G must hold at least one sample (its third dimension from the end), got {tuple(G.shape)}.")
-    checks.shape("L", L, (*batch, m, m), f"G is {tuple(G.shape)}")
-    checks.shape("R", R, (*batch, n, n), f"G is {tuple(G.shape)}")
+    checks.shape("L", L, (*batch, m, m), ("G", G))
+    checks.shape("R", R, (*batch, n, n), ("G", G))
     checks.together([("L", L), ("R", R)], [("G", G)])
-    return _ops.kron_power_step(G, L, R)
+    return _ops.kron_power_step.default(G, L, R)
 
 
-class _Update(NamedTuple):
-    L: Tensor | None
-    R: Tensor | None
-    G: Tensor
-    WL: Tensor | None
-    WR: Tensor | None
+# The names of L, R, G and the weights, then L, R, G, WL, WR.
+_Names = tuple[checks.Name, checks.Name, checks.Name, checks.Name]
+_Update = tuple[_Names, Tensor | None, Tensor | None, Tensor, Tensor | None, Tensor | None]
 
 
 def _decay(beta: float, alpha: float | None) -> tuple[float, float]:
@@ -269,62 +268,61 @@ def _decay(beta: float, alpha: float | None) -> tuple[float, float]:
     return beta, 1.0 - beta
 
 
-def _checked(index: str, L: object, R: object, G: object, weights: object) -> _Update:
-    """The tensors of one entry, which agree in shape; ``index`` is '' or '[i]' for the messages."""
-    plural = "s" if index else ""
-    name_L, name_R, name_G = f"L{plural}{index}", f"R{plural}{index}", f"G{plural}{index}"
+def _checked(names: _Names, L: object, R: object, G: object, weights: object) -> _Update:
+    """The tensors of one entry, which agree in shape."""
+    name_L, name_R, name_G, name_weights = names
     gradient = checks.gradient(name_G, G)
     *batch, m, n = gradient.shape
+    rows, columns = (*batch, m, m), (*batch, n, n)
 
-    def matrix(name: str, value: object, size: int) -> Tensor | None:
+    def matrix(name: checks.Name, value: object, expected: tuple[int, ...]) -> Tensor | None:
         if value is None:
             return None
         tensor = checks.square(name, value)
-        checks.shape(name, tensor, (*batch, size, size), f"{name_G} is {tuple(gradient.shape)}")
+        checks.shape(name, tensor, expected, (name_G, gradient))
         return tensor
 
-    left, right = matrix(name_L, L, m), matrix(name_R, R, n)
-    WL = WR = None
-    if weights is not None:
-        if not isinstance(weights, (tuple, list)) or len(weights) != 2:
-            raise TypeError(f"weights{index} must be a pair (WL, WR), got {type(weights).__name__}.")
-        WL, WR = matrix(f"weights{index}[0]", weights[0], m), matrix(f"weights{index}[1]", weights[1], n)
-    return _Update(left, right, gradient, WL, WR)
+    left, right = matrix(name_L, L, rows), matrix(name_R, R, columns)
+    if weights is None:
+        return names, left, right, gradient, None, None
+    if not isinstance(weights, (tuple, list)) or len(weights) != 2:
+        raise TypeError(f"{checks.text(name_weights)} must be a pair (WL, WR), got {type(weights).__name__}.")
+    WL, WR = matrix((name_weights, 0), weights[0], rows), matrix((name_weights, 1), weights[1], columns)
+    return names, left, right, gradient, WL, WR
 
 
 def _together(updates: Sequence[_Update]) -> None:
     """One device and one accumulator dtype over the whole call; no output overlaps anything."""
     outputs, inputs, weights = [], [], []
-    for i, update in enumerate(updates):
-        index = f" (entry {i})" if len(updates) > 1 else ""
-        outputs += [(f"{n}{index}", t) for n, t in (("L", update.L), ("R", update.R)) if t is not None]
-        weights += [(f"{n}{index}", t) for n, t in (("WL", update.WL), ("WR", update.WR)) if t is not None]
-        inputs.append((f"G{index}", update.G))
+    for (name_L, name_R, name_G, name_weights), L, R, G, WL, WR in updates:
+        outputs += [(name, factor) for name, factor in ((name_L, L), (name_R, R)) if factor is not None]
+        weights += [((name_weights, k), weight) for k, weight in enumerate((WL, WR)) if weight is not None]
+        inputs.append((name_G, G))
     checks.together(outputs + weights, inputs)
     checks.writable(outputs, weights + inputs)
 
 
-Mode = tuple[int, str, Tensor]  # the dimension, the name for messages, the factor
+Mode = tuple[int, checks.Name, Tensor]  # the dimension, the name for messages, the factor
 
 
-def _checked_modes(name: str, factors: object, name_G: str, G: object) -> tuple[list[Mode], Tensor]:
+def _checked_modes(name: checks.Name, factors: object, name_G: checks.Name, G: object) -> tuple[list[Mode], Tensor]:
     """The factors that are given, each with its dimension, and the gradient."""
     entries = checks.sequence(name, factors)
-    modes = [(i, f"{name}[{i}]", checks.square(f"{name}[{i}]", F)) for i, F in enumerate(entries) if F is not None]
+    modes: list[Mode] = [(i, (name, i), checks.square((name, i), F)) for i, F in enumerate(entries) if F is not None]
     gradient = checks.gradient(name_G, G, last=max(len(entries), 1))
     split = gradient.ndim - len(entries)
-    batch, dims = gradient.shape[:split], gradient.shape[split:]
+    dims = tuple(gradient.shape)
     for i, label, F in modes:
         if F.ndim - 2 != split:
             raise ValueError(
-                f"{name} must have one entry per dimension of {name_G} after the {F.ndim - 2} batch dimensions of "
-                f"{label}, got {len(entries)} entries for shape {tuple(gradient.shape)}."
+                f"{checks.text(name)} must have one entry per dimension of {checks.text(name_G)} after the"
+                f" {F.ndim - 2} batch dimensions of {checks.text(label)}, got {len(entries)} entries for shape {dims}."
             )
-        checks.shape(label, F, (*batch, dims[i], dims[i]), f"{name_G} is {tuple(gradient.shape)}")
+        checks.shape(label, F, (*dims[:split], dims[split + i], dims[split + i]), (name_G, gradient))
     return modes, gradient
 
 
-def _writable_modes(entries: Sequence[tuple[list[Mode], str, Tensor]]) -> None:
+def _writable_modes(entries: Sequence[tuple[list[Mode], checks.Name, Tensor]]) -> None:
     outputs = [(label, F) for modes, _, _ in entries for _, label, F in modes]
     inputs = [(name, G) for _, name, G in entries]
     checks.together(outputs, inputs)

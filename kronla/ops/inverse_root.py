@@ -103,7 +103,8 @@ def inverse_root(
     arguments = _options(p, damping, relative_damping, method, rtol, max_steps)
     if fallback is not None:
         fallback = _fallback("fallback", fallback, "A", A)
-    return InverseRoot(*_ops.inverse_root(A, fallback, policy.root_method(method, arguments[0], rtol, A), *arguments))
+    number = policy.root_method(method, arguments[0], rtol, A)
+    return InverseRoot(*_ops.inverse_root.default(A, fallback, number, *arguments))
 
 
 def foreach_inverse_root(
@@ -136,19 +137,19 @@ def foreach_inverse_root(
         >>> [root.X.item() for root in foreach_inverse_root([torch.tensor([[4.0]]), torch.tensor([[0.25]])], 2)]
         [0.5, 2.0]
     """
-    matrices = [checks.square(f"As[{i}]", A) for i, A in enumerate(checks.sequence("As", As))]
+    matrices = [checks.square(("As", i), A) for i, A in enumerate(checks.sequence("As", As))]
     arguments = _options(p, damping, relative_damping, method, rtol, max_steps)
     given = [None] * len(matrices) if fallbacks is None else checks.sequence("fallbacks", fallbacks)
     checks.same_length(As=matrices, fallbacks=given)
     given = [
-        None if X is None else _fallback(f"fallbacks[{i}]", X, f"As[{i}]", A)
+        None if X is None else _fallback(("fallbacks", i), X, ("As", i), A)
         for i, (X, A) in enumerate(zip(given, matrices, strict=True))
     ]
-    checks.together([(f"As[{i}]", A) for i, A in enumerate(matrices)])
+    checks.together([(("As", i), A) for i, A in enumerate(matrices)])
     methods = [policy.root_method(method, arguments[0], rtol, A) for A in matrices]
     if not matrices:
         return []
-    fields = _ops.foreach_inverse_root(matrices, given, methods, *arguments)
+    fields = _ops.foreach_inverse_root.default(matrices, given, methods, *arguments)
     return [InverseRoot(*root) for root in zip(*fields, strict=True)]
 
 
@@ -181,9 +182,9 @@ def _exponent(p: object) -> float:
     return value
 
 
-def _fallback(name: str, value: object, name_A: str, A: Tensor) -> Tensor:
+def _fallback(name: checks.Name, value: object, name_A: checks.Name, A: Tensor) -> Tensor:
     fallback = checks.square(name, value)
-    checks.shape(name, fallback, A.shape, f"{name_A} is {tuple(A.shape)}")
+    checks.shape(name, fallback, A.shape, (name_A, A))
     checks.together([(name_A, A), (name, fallback)])
     return fallback
 

@@ -45,21 +45,20 @@ def polynomial_fraction(p: float) -> tuple[int, int]:
 
 def root_method(method: str, p: float, rtol: float | None, A: Tensor) -> int:
     """The kernel's number of a method of ``inverse_root`` for A."""
-    has_polynomials = polynomial_fraction(p) != (0, 0)
-    if method == "polynomial" and not has_polynomials:
+    if method == "polynomial" and polynomial_fraction(p) == (0, 0):
         raise NotImplementedError(
             f"method='polynomial' has coefficients for p = r/s with r in {POLYNOMIAL_ROOTS}, got p = {p};"
             " use method='eigh'."
         )
     if method == "auto":
-        method = "polynomial" if has_polynomials and A.device.type == "cuda" else "eigh"
-        if A.device.type == "cpu" and A.dtype == torch.float32 and rtol is not None:
+        method = "polynomial" if A.is_cuda and polynomial_fraction(p) != (0, 0) else "eigh"
+        if rtol is not None and A.is_cpu and A.dtype == torch.float32:
             method = "eigh to tolerance"
     return ROOT_METHODS[method]
 
 
-def basis_method(method: str, n: int, max_steps: int, device: str) -> int:
-    """The kernel's number of a method of ``update_eigenbasis`` on a type of device."""
-    if method == "auto" and device != "cuda" and n >= EIGH_FROM and max_steps > 1:
+def basis_method(method: str, A: Tensor, max_steps: int) -> int:
+    """The kernel's number of a method of ``update_eigenbasis`` for A."""
+    if method == "auto" and max_steps > 1 and A.shape[-1] >= EIGH_FROM and not A.is_cuda:
         return BASIS_METHODS["near eigh"]
     return BASIS_METHODS[method]

@@ -61,8 +61,8 @@ def rearrange(H: Tensor, m: int, n: int) -> Tensor:
     """
     H = checks.accumulator("H", H)
     m, n = checks.integer("m", m, 0), checks.integer("n", n, 0)
-    checks.shape("H", H, (*H.shape[:-2], m * n, m * n), f"m = {m}, n = {n}")
-    return _ops.rearrange(H, m, n)
+    checks.shape("H", H, (*H.shape[:-2], m * n, m * n), ("m", m), ("n", n))
+    return _ops.rearrange.default(H, m, n)
 
 
 def unrearrange(M: Tensor, m: int, n: int) -> Tensor:
@@ -86,8 +86,8 @@ def unrearrange(M: Tensor, m: int, n: int) -> Tensor:
     """
     M = checks.accumulator("M", M)
     m, n = checks.integer("m", m, 0), checks.integer("n", n, 0)
-    checks.shape("M", M, (*M.shape[:-2], m * m, n * n), f"m = {m}, n = {n}")
-    return _ops.unrearrange(M, m, n)
+    checks.shape("M", M, (*M.shape[:-2], m * m, n * n), ("m", m), ("n", n))
+    return _ops.unrearrange.default(M, m, n)
 
 
 def rearranged_matvec(H: Tensor, R: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def rearranged_matvec(H: Tensor, R: Tensor) -> Tensor:
                 [0., 6.]])
     """
     H, R, m = _checked_pair(H, "R", R)
-    return _ops.rearranged_matvec(H, R, m)
+    return _ops.rearranged_matvec.default(H, R, m)
 
 
 def rearranged_rmatvec(H: Tensor, L: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ def rearranged_rmatvec(H: Tensor, L: Tensor) -> Tensor:
         tensor([4., 4., 4.])
     """
     H, L, n = _checked_pair(H, "L", L)
-    return _ops.rearranged_rmatvec(H, L, n)
+    return _ops.rearranged_rmatvec.default(H, L, n)
 
 
 def nearest_kronecker(
@@ -187,10 +187,10 @@ def nearest_kronecker(
     H = checks.accumulator("H", H)
     m, n, steps = checks.integer("m", m, 0), checks.integer("n", n, 0), checks.integer("steps", steps, 0)
     batch = H.shape[:-2]
-    checks.shape("H", H, (*batch, m * n, m * n), f"m = {m}, n = {n}")
+    checks.shape("H", H, (*batch, m * n, m * n), ("m", m), ("n", n))
     L, R = _checked_start(start, batch, m, n, H, H.dtype)
     checks.together([("H", H), ("start[0]", L), ("start[1]", R)])
-    return NearestKronecker(*_ops.nearest_kronecker(H, L, R, steps))
+    return NearestKronecker(*_ops.nearest_kronecker.default(H, L, R, steps))
 
 
 def nearest_kronecker_from_gradients(
@@ -234,7 +234,7 @@ def nearest_kronecker_from_gradients(
     dtype = torch.float64 if G.dtype == torch.float64 else torch.float32
     L, R = _checked_start(start, batch, m, n, G, dtype)
     checks.together([("start[0]", L), ("start[1]", R)], [("G", G)])
-    return NearestKronecker(*_ops.nearest_kronecker_from_gradients(G, L, R, steps))
+    return NearestKronecker(*_ops.nearest_kronecker_from_gradients.default(G, L, R, steps))
 
 
 def _checked_pair(H: object, name: str, factor: object) -> tuple[Tensor, Tensor, int]:
@@ -243,7 +243,7 @@ def _checked_pair(H: object, name: str, factor: object) -> tuple[Tensor, Tensor,
     size, total = known.shape[-1], matrix.shape[-1]
     if (total % size if size else total) != 0:
         raise ValueError(f"{name} must have a size that divides H's, got {size} and {total}.")
-    checks.shape(name, known, (*matrix.shape[:-2], size, size), f"H is {tuple(matrix.shape)}")
+    checks.shape(name, known, (*matrix.shape[:-2], size, size), ("H", matrix))
     checks.together([("H", matrix), (name, known)])
     return matrix, known, total // size if size else 0
 
@@ -257,8 +257,8 @@ def _checked_start(
     if not isinstance(start, (tuple, list)) or len(start) != 2:
         raise TypeError(f"start must be a pair (L, R), got {type(start).__name__}.")
     L, R = checks.square("start[0]", start[0]), checks.square("start[1]", start[1])
-    checks.shape("start[0]", L, (*batch, m, m), f"m = {m}")
-    checks.shape("start[1]", R, (*batch, n, n), f"n = {n}")
+    checks.shape("start[0]", L, (*batch, m, m), ("m", m))
+    checks.shape("start[1]", R, (*batch, n, n), ("n", n))
     return L, R
 
 
