@@ -45,7 +45,7 @@ class ApplyOps {
         group.factors.push_back({mode.mode, rows, data<T>(alive.back()), mode.transposed});
         result[batch.size() + mode.mode] = rows;
       }
-      alive.push_back(torch::stable::contiguous(Gs[i]));
+      alive.push_back(as_contiguous(Gs[i]));
       group.G = alive.back().const_data_ptr();
       group.G_type = gradient_type(Gs[i]);
       results.push_back(empty(modes_of[i][0].M, result));
@@ -67,7 +67,7 @@ class ApplyOps {
   }
 
  public:
-  static Tensors foreach_kron_apply(Tensors Ls, Tensors Gs, Tensors Rs) {
+  static Tensors foreach_kron_apply(const Tensors& Ls, const Tensors& Gs, const Tensors& Rs) {
     STD_TORCH_CHECK(Ls.size() == Gs.size() && Rs.size() == Gs.size(), "kronla: lists of different lengths");
     std::vector<std::vector<Mode>> modes;
     for (size_t i = 0; i < Gs.size(); ++i) {
@@ -77,9 +77,12 @@ class ApplyOps {
     return run(Gs, modes);
   }
 
-  static Tensor kron_apply(Tensor L, Tensor G, Tensor R) { return foreach_kron_apply({L}, {G}, {R})[0]; }
+  static Tensor kron_apply(const Tensor& L, const Tensor& G, const Tensor& R) {
+    return foreach_kron_apply({L}, {G}, {R})[0];
+  }
 
-  static Tensors foreach_mode_apply(Tensors matrices, Indices tensors, Indices modes, Tensors Gs) {
+  static Tensors foreach_mode_apply(const Tensors& matrices, const Indices& tensors, const Indices& modes,
+                                    const Tensors& Gs) {
     STD_TORCH_CHECK(matrices.size() == tensors.size() && matrices.size() == modes.size(),
                     "kronla: lists of different lengths");
     std::vector<std::vector<Mode>> modes_of(Gs.size());
@@ -90,9 +93,9 @@ class ApplyOps {
     return run(Gs, modes_of);
   }
 
-  static Tensor mode_apply(Tensors matrices, Indices modes, Tensor G) {
+  static Tensor mode_apply(const Tensors& matrices, const Indices& modes, const Tensor& G) {
     const Indices zero(matrices.size(), 0);
-    return foreach_mode_apply(std::move(matrices), zero, std::move(modes), {G})[0];
+    return foreach_mode_apply(matrices, zero, modes, {G})[0];
   }
 
   // Everything above, in the block of one device.

@@ -43,7 +43,9 @@ class BasisOps {
                         mutable_data<int32_t>(steps.back()), mutable_data<int32_t>(info.back())});
     }
 
-    FieldLists fields() const { return {Q, eigenvalues, ratio, steps, info}; }
+    FieldLists fields() && {
+      return {std::move(Q), std::move(eigenvalues), std::move(ratio), std::move(steps), std::move(info)};
+    }
   };
 
   static Fields first(const FieldLists& lists) {
@@ -52,8 +54,8 @@ class BasisOps {
   }
 
  public:
-  static FieldLists foreach_update_eigenbasis(Tensors As, Tensors Qs, std::vector<int64_t> methods, double tol,
-                                              int64_t max_steps) {
+  static FieldLists foreach_update_eigenbasis(const Tensors& As, const Tensors& Qs, const std::vector<int64_t>& methods,
+                                              double tol, int64_t max_steps) {
     STD_TORCH_CHECK(As.size() == Qs.size() && As.size() == methods.size(), "kronla: lists of different lengths");
     FieldLists fields;
     if (As.empty()) return fields;
@@ -61,30 +63,30 @@ class BasisOps {
       Bases<decltype(zero)> bases;
       for (size_t i = 0; i < As.size(); ++i) bases.add(As[i], &Qs[i], methods[i], As[0].scalar_type());
       Backend(As[0]).update_eigenbasis(bases.groups, tol, max_steps);
-      fields = bases.fields();
+      fields = std::move(bases).fields();
     });
     return fields;
   }
 
-  static FieldLists foreach_eigh(Tensors As) {
+  static FieldLists foreach_eigh(const Tensors& As) {
     FieldLists fields;
     if (As.empty()) return fields;
     with_accumulator(As[0], [&](auto zero) {
       Bases<decltype(zero)> bases;
       for (const Tensor& A : As) bases.add(A, nullptr, 0, As[0].scalar_type());
       Backend(As[0]).eigh(bases.groups);
-      fields = bases.fields();
+      fields = std::move(bases).fields();
     });
     return fields;
   }
 
-  static Fields update_eigenbasis(Tensor A, Tensor Q, int64_t method, double tol, int64_t max_steps) {
+  static Fields update_eigenbasis(const Tensor& A, const Tensor& Q, int64_t method, double tol, int64_t max_steps) {
     return first(foreach_update_eigenbasis({A}, {Q}, {method}, tol, max_steps));
   }
 
-  static Fields eigh(Tensor A) { return first(foreach_eigh({A})); }
+  static Fields eigh(const Tensor& A) { return first(foreach_eigh({A})); }
 
-  static Tensor off_diagonal_ratio(Tensor A, Tensor Q) {
+  static Tensor off_diagonal_ratio(const Tensor& A, const Tensor& Q) {
     const Shape batch = batch_shape(A, 2);
     const int64_t n = A.size(-1);
     const Tensor A_in = input(A, joined(batch, {n, n})), Q_in = input(Q, joined(batch, {n, n}), A.scalar_type());
@@ -96,11 +98,11 @@ class BasisOps {
     return ratio;
   }
 
-  static std::tuple<Tensor, Tensor> orthonormalize(Tensor S) {
+  static std::tuple<Tensor, Tensor> orthonormalize(const Tensor& S) {
     const Shape batch = batch_shape(S, 2);
     const int64_t m = S.size(-2), n = S.size(-1);
     STD_TORCH_CHECK(m >= n, "kronla: more columns than rows");
-    const Tensor in = torch::stable::contiguous(S), Q = empty(S, shape_of(S)), info = empty(S, batch, TorchType::Int);
+    const Tensor in = as_contiguous(S), Q = empty(S, shape_of(S)), info = empty(S, batch, TorchType::Int);
     with_accumulator(S, [&](auto zero) {
       using T = decltype(zero);
       Backend(S).orthonormalize(batch_size(S, 2), m, n, data<T>(in), mutable_data<T>(Q), mutable_data<int32_t>(info));

@@ -31,10 +31,10 @@ class FactorOps {
       const size_t first = batch.size(), mode = first + update.mode;
       STD_TORCH_CHECK(update.mode >= 0 && mode < dims.size(), "kronla: a mode out of range");
       const int64_t dim = dims[mode], outer = product(dims, first, mode), inner = product(dims, mode + 1, dims.size());
-      STD_TORCH_CHECK(Shape(dims.begin(), dims.begin() + first) == batch, "kronla: batch dimensions differ");
-      STD_TORCH_CHECK(shape_of(update.factor) == joined(batch, {dim, dim}), "kronla: a factor has the wrong shape");
+      STD_TORCH_CHECK(std::equal(batch.begin(), batch.end(), dims.begin()), "kronla: batch dimensions differ");
+      STD_TORCH_CHECK(has_shape(update.factor, joined(batch, {dim, dim})), "kronla: a factor has the wrong shape");
       factors.emplace_back(update.factor);
-      alive.push_back(torch::stable::contiguous(update.G));
+      alive.push_back(as_contiguous(update.G));
       FactorGroup<T> group{product(batch, 0, first),
                            outer,
                            dim,
@@ -61,16 +61,18 @@ class FactorOps {
   }
 
  public:
-  static void update_factors_(std::optional<Tensor> L, std::optional<Tensor> R, Tensor G, double beta, double alpha,
-                              std::optional<Tensor> WL, std::optional<Tensor> WR) {
+  static void update_factors_(const std::optional<Tensor>& L, const std::optional<Tensor>& R, const Tensor& G,
+                              double beta, double alpha, const std::optional<Tensor>& WL,
+                              const std::optional<Tensor>& WR) {
     std::vector<Update> updates;
     if (L) updates.push_back({*L, G, 0, WR});
     if (R) updates.push_back({*R, G, 1, WL});
     run(updates, beta, alpha);
   }
 
-  static void foreach_update_factors_(Tensors factors, Tensors Gs, Indices gradients, Indices modes, Tensors weights,
-                                      Indices weights_of, double beta, double alpha) {
+  static void foreach_update_factors_(const Tensors& factors, const Tensors& Gs, const Indices& gradients,
+                                      const Indices& modes, const Tensors& weights, const Indices& weights_of,
+                                      double beta, double alpha) {
     STD_TORCH_CHECK(
         factors.size() == gradients.size() && factors.size() == modes.size() && factors.size() == weights_of.size(),
         "kronla: lists of different lengths");
@@ -86,26 +88,26 @@ class FactorOps {
     run(updates, beta, alpha);
   }
 
-  static void update_mode_factors_(Tensors factors, Tensor G, Indices modes, double beta, double alpha) {
+  static void update_mode_factors_(const Tensors& factors, const Tensor& G, const Indices& modes, double beta,
+                                   double alpha) {
     STD_TORCH_CHECK(factors.size() == modes.size(), "kronla: lists of different lengths");
     std::vector<Update> updates;
     for (size_t i = 0; i < factors.size(); ++i) updates.push_back({factors[i], G, modes[i], std::nullopt});
     run(updates, beta, alpha);
   }
 
-  static void foreach_update_mode_factors_(Tensors factors, Tensors Gs, Indices gradients, Indices modes, double beta,
-                                           double alpha) {
+  static void foreach_update_mode_factors_(const Tensors& factors, const Tensors& Gs, const Indices& gradients,
+                                           const Indices& modes, double beta, double alpha) {
     const Indices none(factors.size(), -1);
-    foreach_update_factors_(std::move(factors), std::move(Gs), std::move(gradients), std::move(modes), {}, none, beta,
-                            alpha);
+    foreach_update_factors_(factors, Gs, gradients, modes, {}, none, beta, alpha);
   }
 
-  static std::tuple<Tensor, Tensor> kron_power_step(Tensor G, Tensor L, Tensor R) {
+  static std::tuple<Tensor, Tensor> kron_power_step(const Tensor& G, const Tensor& L, const Tensor& R) {
     const Shape batch = batch_shape(G, 3);
     const int64_t samples = G.size(-3), m = G.size(-2), n = G.size(-1);
     STD_TORCH_CHECK(samples >= 1, "kronla: at least one sample");
     const Tensor L_in = input(L, joined(batch, {m, m})), R_in = input(R, joined(batch, {n, n}), L.scalar_type());
-    const Tensor G_in = torch::stable::contiguous(G);
+    const Tensor G_in = as_contiguous(G);
     const Tensor L_out = empty(L, shape_of(L)), R_out = empty(R, shape_of(R));
     with_accumulator(L, [&](auto zero) {
       using T = decltype(zero);

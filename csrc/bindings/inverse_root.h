@@ -59,11 +59,9 @@ class RootOps {
   }
 
  public:
-  static std::tuple<Tensors, Tensors, Tensors, Tensors> foreach_inverse_root(Tensors As, OptionalTensors fallbacks,
-                                                                             std::vector<int64_t> methods, double p,
-                                                                             int64_t r, int64_t s, double damping,
-                                                                             double relative_damping, double rtol,
-                                                                             int64_t max_steps) {
+  static std::tuple<Tensors, Tensors, Tensors, Tensors> foreach_inverse_root(
+      const Tensors& As, const OptionalTensors& fallbacks, const std::vector<int64_t>& methods, double p, int64_t r,
+      int64_t s, double damping, double relative_damping, double rtol, int64_t max_steps) {
     STD_TORCH_CHECK(As.size() == fallbacks.size() && As.size() == methods.size(), "kronla: lists of different lengths");
     Roots roots;
     if (!As.empty()) {
@@ -71,10 +69,10 @@ class RootOps {
       with_accumulator(
           As[0], [&](auto zero) { roots = run<decltype(zero)>(As, fallbacks, methods, options, As[0].scalar_type()); });
     }
-    return {roots.X, roots.residual, roots.steps, roots.info};
+    return {std::move(roots.X), std::move(roots.residual), std::move(roots.steps), std::move(roots.info)};
   }
 
-  static std::tuple<Tensor, Tensor, Tensor, Tensor> inverse_root(Tensor A, std::optional<Tensor> fallback,
+  static std::tuple<Tensor, Tensor, Tensor, Tensor> inverse_root(const Tensor& A, const std::optional<Tensor>& fallback,
                                                                  int64_t method, double p, int64_t r, int64_t s,
                                                                  double damping, double relative_damping, double rtol,
                                                                  int64_t max_steps) {

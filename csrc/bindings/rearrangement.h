@@ -14,10 +14,12 @@ class RearrangementOps {
 
   // The start, copied to where the result will be, and room for the figures.
   static Nearest start_at(const Tensor& L, const Tensor& R, const Shape& batch, int64_t m, int64_t n) {
-    const Tensor L_in = input(L, joined(batch, {m, m})), R_in = input(R, joined(batch, {n, n}), L.scalar_type());
-    Tensor L_out = empty(L, shape_of(L)), R_out = empty(R, shape_of(R));
-    torch::stable::copy_(L_out, L_in);
-    torch::stable::copy_(R_out, R_in);
+    const Shape L_shape = joined(batch, {m, m}), R_shape = joined(batch, {n, n});
+    expect(L, L_shape);
+    expect(R, R_shape, L.scalar_type());
+    const Tensor L_out = empty(L, L_shape), R_out = empty(R, R_shape);
+    copy(L, L_out);
+    copy(R, R_out);
     return {L_out, R_out, empty(L, batch), empty(L, batch), empty(L, batch, TorchType::Int)};
   }
 
@@ -35,7 +37,7 @@ class RearrangementOps {
   }
 
  public:
-  static Tensor rearrange(Tensor H, int64_t m, int64_t n) {
+  static Tensor rearrange(const Tensor& H, int64_t m, int64_t n) {
     const Shape batch = batch_shape(H, 2);
     const Tensor in = input(H, joined(batch, {m * n, m * n})), out = empty(H, joined(batch, {m * m, n * n}));
     with_accumulator(H, [&](auto zero) {
@@ -45,7 +47,7 @@ class RearrangementOps {
     return out;
   }
 
-  static Tensor unrearrange(Tensor M, int64_t m, int64_t n) {
+  static Tensor unrearrange(const Tensor& M, int64_t m, int64_t n) {
     const Shape batch = batch_shape(M, 2);
     const Tensor in = input(M, joined(batch, {m * m, n * n})), out = empty(M, joined(batch, {m * n, m * n}));
     with_accumulator(M, [&](auto zero) {
@@ -55,7 +57,7 @@ class RearrangementOps {
     return out;
   }
 
-  static Tensor rearranged_matvec(Tensor H, Tensor R, int64_t m) {
+  static Tensor rearranged_matvec(const Tensor& H, const Tensor& R, int64_t m) {
     const Shape batch = batch_shape(H, 2);
     const int64_t n = R.size(-1);
     const Tensor H_in = input(H, joined(batch, {m * n, m * n}));
@@ -67,7 +69,7 @@ class RearrangementOps {
     return out;
   }
 
-  static Tensor rearranged_rmatvec(Tensor H, Tensor L, int64_t n) {
+  static Tensor rearranged_rmatvec(const Tensor& H, const Tensor& L, int64_t n) {
     const Shape batch = batch_shape(H, 2);
     const int64_t m = L.size(-1);
     const Tensor H_in = input(H, joined(batch, {m * n, m * n}));
@@ -79,7 +81,7 @@ class RearrangementOps {
     return out;
   }
 
-  static Nearest nearest_kronecker(Tensor H, Tensor L, Tensor R, int64_t steps) {
+  static Nearest nearest_kronecker(const Tensor& H, const Tensor& L, const Tensor& R, int64_t steps) {
     const Shape batch = batch_shape(H, 2);
     const int64_t m = L.size(-1), n = R.size(-1);
     const Tensor H_in = input(H, joined(batch, {m * n, m * n}), L.scalar_type());
@@ -91,11 +93,11 @@ class RearrangementOps {
     return result;
   }
 
-  static Nearest nearest_kronecker_from_gradients(Tensor G, Tensor L, Tensor R, int64_t steps) {
+  static Nearest nearest_kronecker_from_gradients(const Tensor& G, const Tensor& L, const Tensor& R, int64_t steps) {
     const Shape batch = batch_shape(G, 3);
     const int64_t samples = G.size(-3), m = G.size(-2), n = G.size(-1);
     STD_TORCH_CHECK(samples >= 1, "kronla: at least one sample");
-    const Tensor G_in = torch::stable::contiguous(G);
+    const Tensor G_in = as_contiguous(G);
     const Nearest result = start_at(L, R, batch, m, n);
     with_accumulator(L, [&](auto zero) {
       using T = decltype(zero);

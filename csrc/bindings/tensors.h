@@ -7,6 +7,7 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <tuple>
@@ -79,20 +80,56 @@ inline int64_t batch_size(const Tensor& tensor, int64_t kept) {
   return product(batch, 0, batch.size());
 }
 
-inline Shape joined(Shape batch, std::initializer_list<int64_t> last) {
-  batch.insert(batch.end(), last);
-  return batch;
+inline Shape joined(const Shape& batch, std::initializer_list<int64_t> last) {
+  Shape shape;
+  shape.reserve(batch.size() + last.size());
+  shape.assign(batch.begin(), batch.end());
+  shape.insert(shape.end(), last);
+  return shape;
+}
+inline bool has_shape(const Tensor& tensor, const Shape& shape) {
+  const auto sizes = tensor.sizes();
+  return std::equal(sizes.begin(), sizes.end(), shape.begin(), shape.end());
 }
 
+// What follows calls torch by its C functions: those of torch::stable look an operator up by name and box what it is
+// given, which takes a microsecond, and an op has up to five results.
+
+// Contiguous, uninitialised.
 inline Tensor empty(const Tensor& like, const Shape& shape, std::optional<TorchType> type = std::nullopt) {
-  return torch::stable::new_empty(like, {shape.data(), shape.size()}, type);
+  Shape strides(shape.size());
+  int64_t stride = 1;
+  for (size_t i = shape.size(); i-- > 0; stride *= std::max<int64_t>(1, shape[i])) strides[i] = stride;
+  int32_t dtype, device, index;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
+  if (type) dtype = torch::stable::detail::to<int32_t>(torch::stable::detail::from(*type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &index));
+  AtenTensorHandle made;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(shape.size()), shape.data(), strides.data(),
+                                                  dtype, device, index, &made));
+  return Tensor(made);
 }
 
-// Contiguous, of the shape and (if given) the type it must have; kept alive by the caller.
-inline Tensor input(const Tensor& tensor, const Shape& shape, std::optional<TorchType> type = std::nullopt) {
-  STD_TORCH_CHECK(shape_of(tensor) == shape, "kronla: a tensor does not have the shape its companions ask for");
+// Itself where it is contiguous (what torch would also find, but by way of its dispatcher), else a copy.
+inline Tensor as_contiguous(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
+
+inline void copy(const Tensor& from, const Tensor& to) {
+  TORCH_ERROR_CODE_CHECK(aoti_torch_copy_(to.get(), from.get(), /*non_blocking=*/0));
+}
+
+// Raises unless a tensor has the shape and (if given) the type it must have.
+inline void expect(const Tensor& tensor, const Shape& shape, std::optional<TorchType> type = std::nullopt) {
+  STD_TORCH_CHECK(has_shape(tensor, shape), "kronla: a tensor does not have the shape its companions ask for");
   STD_TORCH_CHECK(!type || tensor.scalar_type() == *type, "kronla: tensors of different dtypes");
-  return torch::stable::contiguous(tensor);
+}
+
+// As expected, and contiguous; kept alive by the caller.
+inline Tensor input(const Tensor& tensor, const Shape& shape, std::optional<TorchType> type = std::nullopt) {
+  expect(tensor, shape, type);
+  return as_contiguous(tensor);
 }
 
 template <class T>
@@ -107,10 +144,10 @@ T* mutable_data(const Tensor& tensor) {
 // A tensor that is updated in place: itself if contiguous, else a copy that `write_back` copies home.
 class InPlace {
  public:
-  explicit InPlace(const Tensor& tensor) : home_(tensor), work_(torch::stable::contiguous(tensor)) {}
+  explicit InPlace(const Tensor& tensor) : home_(tensor), work_(as_contiguous(tensor)) {}
   const Tensor& work() const { return work_; }
   void write_back() {
-    if (!home_.is_contiguous()) torch::stable::copy_(home_, work_);
+    if (!home_.is_contiguous()) copy(work_, home_);
   }
 
  private:

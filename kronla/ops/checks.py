@@ -179,7 +179,8 @@ def writable(outputs: Sequence[Named], inputs: Sequence[Named]) -> None:
     if not everything or everything[0][1].is_meta or isinstance(everything[0][1], FakeTensor):
         return  # on one device, and fake all or none: no memory
     begins = [tensor.data_ptr() for _, tensor in everything]  # 0 of an empty one
-    ends = [begin + _extent(tensor) for begin, (_, tensor) in zip(begins, everything, strict=True)]
+    lengths = [tensor.nbytes if tensor.is_contiguous() else _extent(tensor) for _, tensor in everything]
+    ends = list(map(operator.add, begins, lengths))
     if _disjoint(begins, ends):
         return
     active: list[int] = []
@@ -201,9 +202,7 @@ def _disjoint(begins: list[int], ends: list[int]) -> bool:
 
 
 def _extent(tensor: Tensor) -> int:
-    """From the first byte to behind the last one."""
-    if tensor.is_contiguous():
-        return tensor.nbytes
+    """From the first byte to behind the last one, of a tensor that is not empty."""
     steps = zip(tensor.shape, tensor.stride(), strict=True)
     return tensor.itemsize * (1 + sum((size - 1) * stride for size, stride in steps))
 

@@ -274,29 +274,36 @@ def _checked(names: _Names, L: object, R: object, G: object, weights: object) ->
     gradient = checks.gradient(name_G, G)
     *batch, m, n = gradient.shape
     rows, columns = (*batch, m, m), (*batch, n, n)
-
-    def matrix(name: checks.Name, value: object, expected: tuple[int, ...]) -> Tensor | None:
-        if value is None:
-            return None
-        tensor = checks.square(name, value)
-        checks.shape(name, tensor, expected, (name_G, gradient))
-        return tensor
-
-    left, right = matrix(name_L, L, rows), matrix(name_R, R, columns)
+    left, right = _matrix(name_L, L, rows, (name_G, gradient)), _matrix(name_R, R, columns, (name_G, gradient))
     if weights is None:
         return names, left, right, gradient, None, None
     if not isinstance(weights, (tuple, list)) or len(weights) != 2:
         raise TypeError(f"{checks.text(name_weights)} must be a pair (WL, WR), got {type(weights).__name__}.")
-    WL, WR = matrix((name_weights, 0), weights[0], rows), matrix((name_weights, 1), weights[1], columns)
+    WL = _matrix((name_weights, 0), weights[0], rows, (name_G, gradient))
+    WR = _matrix((name_weights, 1), weights[1], columns, (name_G, gradient))
     return names, left, right, gradient, WL, WR
+
+
+def _matrix(name: checks.Name, value: object, expected: tuple[int, ...], gradient: checks.Named) -> Tensor | None:
+    if value is None:
+        return None
+    tensor = checks.square(name, value)
+    checks.shape(name, tensor, expected, gradient)
+    return tensor
 
 
 def _together(updates: Sequence[_Update]) -> None:
     """One device and one accumulator dtype over the whole call; no output overlaps anything."""
     outputs, inputs, weights = [], [], []
     for (name_L, name_R, name_G, name_weights), L, R, G, WL, WR in updates:
-        outputs += [(name, factor) for name, factor in ((name_L, L), (name_R, R)) if factor is not None]
-        weights += [((name_weights, k), weight) for k, weight in enumerate((WL, WR)) if weight is not None]
+        if L is not None:
+            outputs.append((name_L, L))
+        if R is not None:
+            outputs.append((name_R, R))
+        if WL is not None:
+            weights.append(((name_weights, 0), WL))
+        if WR is not None:
+            weights.append(((name_weights, 1), WR))
         inputs.append((name_G, G))
     checks.together(outputs + weights, inputs)
     checks.writable(outputs, weights + inputs)

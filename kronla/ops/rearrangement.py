@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -61,7 +62,8 @@ def rearrange(H: Tensor, m: int, n: int) -> Tensor:
     """
     H = checks.accumulator("H", H)
     m, n = checks.integer("m", m, 0), checks.integer("n", n, 0)
-    checks.shape("H", H, (*H.shape[:-2], m * n, m * n), ("m", m), ("n", n))
+    *batch, _, _ = H.shape
+    checks.shape("H", H, (*batch, m * n, m * n), ("m", m), ("n", n))
     return _ops.rearrange.default(H, m, n)
 
 
@@ -86,7 +88,8 @@ def unrearrange(M: Tensor, m: int, n: int) -> Tensor:
     """
     M = checks.accumulator("M", M)
     m, n = checks.integer("m", m, 0), checks.integer("n", n, 0)
-    checks.shape("M", M, (*M.shape[:-2], m * m, n * n), ("m", m), ("n", n))
+    *batch, _, _ = M.shape
+    checks.shape("M", M, (*batch, m * m, n * n), ("m", m), ("n", n))
     return _ops.unrearrange.default(M, m, n)
 
 
@@ -186,10 +189,9 @@ def nearest_kronecker(
     """
     H = checks.accumulator("H", H)
     m, n, steps = checks.integer("m", m, 0), checks.integer("n", n, 0), checks.integer("steps", steps, 0)
-    batch = H.shape[:-2]
+    *batch, _, _ = H.shape
     checks.shape("H", H, (*batch, m * n, m * n), ("m", m), ("n", n))
-    L, R = _checked_start(start, batch, m, n, H, H.dtype)
-    checks.together([("H", H), ("start[0]", L), ("start[1]", R)])
+    L, R = _identities(batch, m, n, H, H.dtype) if start is None else _checked_start(start, batch, m, n, [("H", H)])
     return NearestKronecker(*_ops.nearest_kronecker.default(H, L, R, steps))
 
 
@@ -232,33 +234,42 @@ def nearest_kronecker_from_gradients(
     if samples == 0:
         raise ValueError(f"G must hold at least one sample (its third dimension from the end), got {tuple(G.shape)}.")
     dtype = torch.float64 if G.dtype == torch.float64 else torch.float32
-    L, R = _checked_start(start, batch, m, n, G, dtype)
-    checks.together([("start[0]", L), ("start[1]", R)], [("G", G)])
+    L, R = _identities(batch, m, n, G, dtype) if start is None else _checked_start(start, batch, m, n, [], [("G", G)])
     return NearestKronecker(*_ops.nearest_kronecker_from_gradients.default(G, L, R, steps))
 
 
 def _checked_pair(H: object, name: str, factor: object) -> tuple[Tensor, Tensor, int]:
     """H, one of its factors, and the size of the other."""
     matrix, known = checks.square("H", H), checks.square(name, factor)
-    size, total = known.shape[-1], matrix.shape[-1]
+    size = known.shape[-1]
+    *batch, _, total = matrix.shape
     if (total % size if size else total) != 0:
         raise ValueError(f"{name} must have a size that divides H's, got {size} and {total}.")
-    checks.shape(name, known, (*matrix.shape[:-2], size, size), ("H", matrix))
+    checks.shape(name, known, (*batch, size, size), ("H", matrix))
     checks.together([("H", matrix), (name, known)])
     return matrix, known, total // size if size else 0
 
 
+def _identities(batch: list[int], m: int, n: int, like: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    L, R = torch.eye(m, dtype=dtype, device=like.device), torch.eye(n, dtype=dtype, device=like.device)
+    return (L.expand(*batch, m, m), R.expand(*batch, n, n)) if batch else (L, R)
+
+
 def _checked_start(
-    start: object, batch: list[int] | torch.Size, m: int, n: int, like: Tensor, dtype: torch.dtype
+    start: object,
+    batch: list[int],
+    m: int,
+    n: int,
+    tensors: list[checks.Named],
+    free_dtype: Sequence[checks.Named] = (),
 ) -> tuple[Tensor, Tensor]:
-    if start is None:
-        eyes = [torch.eye(size, dtype=dtype, device=like.device).expand(*batch, size, size) for size in (m, n)]
-        return eyes[0], eyes[1]
+    """The start that is given, which goes together with the tensors."""
     if not isinstance(start, (tuple, list)) or len(start) != 2:
         raise TypeError(f"start must be a pair (L, R), got {type(start).__name__}.")
     L, R = checks.square("start[0]", start[0]), checks.square("start[1]", start[1])
     checks.shape("start[0]", L, (*batch, m, m), ("m", m))
     checks.shape("start[1]", R, (*batch, n, n), ("n", n))
+    checks.together([*tensors, ("start[0]", L), ("start[1]", R)], free_dtype)
     return L, R
 
 
