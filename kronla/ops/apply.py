@@ -109,11 +109,9 @@ def mode_apply(matrices: Sequence[Tensor | None], G: Tensor) -> Tensor:
         tensor([[3.],
                 [3.]])
     """
-    modes, G = _checked_modes("matrices", matrices, "G", G)
-    checks.together([(label, M) for _, label, M in modes], [("G", G)])
-    if not modes:
-        return G.clone()
-    return _ops.mode_apply.default([M for _, _, M in modes], [mode for mode, _, _ in modes], G)
+    modes, named, G = _checked_modes("matrices", matrices, "G", G)
+    checks.together(named, [("G", G)])
+    return _ops.mode_apply.default([M for _, M in named], modes, G) if modes else G.clone()
 
 
 def foreach_mode_apply(matrix_lists: Sequence[Sequence[Tensor | None]], Gs: Sequence[Tensor]) -> list[Tensor]:
@@ -135,27 +133,25 @@ def foreach_mode_apply(matrix_lists: Sequence[Sequence[Tensor | None]], Gs: Sequ
     """
     lists, tensors = checks.sequence("matrix_lists", matrix_lists), checks.sequence("Gs", Gs)
     checks.same_length(matrix_lists=lists, Gs=tensors)
-    entries = [
-        _checked_modes(("matrix_lists", i), matrices, ("Gs", i), G)
-        for i, (matrices, G) in enumerate(zip(lists, tensors, strict=True))
-    ]
-    flat = [(label, M) for modes, _ in entries for _, label, M in modes]
-    checks.together(flat, [(("Gs", i), G) for i, (_, G) in enumerate(entries)])
-    multiplied = [i for i, (modes, _) in enumerate(entries) if modes]
-    results = [G if modes else G.clone() for modes, G in entries]
+    named: list[checks.Named] = []
+    multiplied: list[int] = []  # which tensors have a matrix
+    of_tensor: list[int] = []
+    modes: list[int] = []
+    for i, (matrices, G) in enumerate(zip(lists, tensors, strict=True)):
+        of_entry, given, G = _checked_modes(("matrix_lists", i), matrices, ("Gs", i), G)
+        tensors[i] = G if given else G.clone()
+        named += given
+        of_tensor += [len(multiplied)] * len(given)
+        modes += of_entry
+        if given:
+            multiplied.append(i)
+    checks.together(named, [(("Gs", i), G) for i, G in enumerate(tensors)])
     if multiplied:
-        native = _ops.foreach_mode_apply.default(
-            [M for _, M in flat],
-            [k for k, i in enumerate(multiplied) for _ in entries[i][0]],
-            [mode for i in multiplied for mode, _, _ in entries[i][0]],
-            [entries[i][1] for i in multiplied],
-        )
-        for i, result in zip(multiplied, native, strict=True):
-            results[i] = result
-    return results
-
-
-Mode = tuple[int, checks.Name, Tensor]  # the dimension, the name for messages, the matrix
+        sources = [tensors[i] for i in multiplied]
+        products = _ops.foreach_mode_apply.default([M for _, M in named], of_tensor, modes, sources)
+        for i, product in zip(multiplied, products, strict=True):
+            tensors[i] = product
+    return tensors
 
 
 def _checked_pair(
@@ -169,23 +165,24 @@ def _checked_pair(
     return left, gradient, right
 
 
-def _checked_modes(name: checks.Name, matrices: object, name_G: checks.Name, G: object) -> tuple[list[Mode], Tensor]:
-    """The matrices that are given, each with its dimension, and the tensor."""
+def _checked_modes(
+    name: checks.Name, matrices: object, name_G: checks.Name, G: object
+) -> tuple[list[int], list[checks.Named], Tensor]:
+    """The dimensions that have a matrix, their matrices, and the tensor."""
     entries = checks.sequence(name, matrices)
-    modes: list[Mode] = [
-        (i, (name, i), checks.accumulator((name, i), M)) for i, M in enumerate(entries) if M is not None
-    ]
+    modes = [i for i, M in enumerate(entries) if M is not None]
+    named: list[checks.Named] = [((name, i), checks.accumulator((name, i), entries[i])) for i in modes]
     tensor = checks.gradient(name_G, G, last=len(entries))
     split = tensor.ndim - len(entries)
     dims = tuple(tensor.shape)
-    for i, label, M in modes:
+    for i, (label, M) in zip(modes, named, strict=True):
         if M.ndim - 2 != split:
             raise ValueError(
                 f"{checks.text(name)} must have one entry per dimension of {checks.text(name_G)} after the"
                 f" {M.ndim - 2} batch dimensions of {checks.text(label)}, got {len(entries)} entries for shape {dims}."
             )
         checks.shape(label, M, (*dims[:split], M.shape[-2], dims[split + i]), (name_G, tensor))
-    return modes, tensor
+    return modes, named, tensor
 
 
 @torch.library.register_fake("kronla::kron_apply")

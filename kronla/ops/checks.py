@@ -87,16 +87,16 @@ def shape(name: Name, tensor: Tensor, expected: tuple[int, ...], *companions: tu
 def together(tensors: Sequence[Named], free_dtype: Sequence[Named] = ()) -> None:
     """One device for all, and one dtype for all but the gradients in ``free_dtype``."""
     everything = [*tensors, *free_dtype]
-    if not everything:
+    if len(everything) < 2:
         return
     first_name, first = everything[0]
     device, dtype = first.device, first.dtype
-    for name, tensor in everything:
+    for name, tensor in everything[1:]:
         if tensor.device != device:
             raise ValueError(
                 f"{text(name)} must be on the same device as {text(first_name)} ({device}), got {tensor.device}."
             )
-    for name, tensor in tensors:
+    for name, tensor in tensors[1:]:
         if tensor.dtype != dtype:
             raise TypeError(
                 f"{text(name)} must have the same dtype as {text(first_name)} ({dtype}), got {tensor.dtype}."

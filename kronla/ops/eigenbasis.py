@@ -165,7 +165,7 @@ def foreach_update_eigenbasis(
         return []
     methods = [policy.basis_method(method, A, max_steps) for A in matrices]
     fields = _ops.foreach_update_eigenbasis.default(matrices, bases, methods, tol, max_steps)
-    return [Eigenbasis(*basis) for basis in zip(*fields, strict=True)]
+    return list(map(Eigenbasis, *fields))
 
 
 def eigh(A: Tensor) -> Eigenbasis:
@@ -230,7 +230,7 @@ def foreach_eigh(As: Sequence[Tensor]) -> list[Eigenbasis]:
     checks.together(named)
     if not named:
         return []
-    return [Eigenbasis(*basis) for basis in zip(*_ops.foreach_eigh.default([A for _, A in named]), strict=True)]
+    return list(map(Eigenbasis, *_ops.foreach_eigh.default([A for _, A in named])))
 
 
 def orthonormalize(S: Tensor) -> Orthonormal:

@@ -156,11 +156,12 @@ def update_mode_factors_(
         tensor([[12., 12.],
                 [12., 12.]])
     """
-    modes, G = _checked_modes("factors", factors, "G", G)
+    modes, outputs, G = _checked_modes("factors", factors, "G", G)
     beta, alpha = _decay(beta, alpha)
-    _writable_modes([(modes, "G", G)])
-    if modes:
-        _ops.update_mode_factors_.default([F for _, _, F in modes], G, [mode for mode, _, _ in modes], beta, alpha)
+    checks.together(outputs, [("G", G)])
+    checks.writable(outputs, [("G", G)])
+    if outputs:
+        _ops.update_mode_factors_.default([F for _, F in outputs], G, modes, beta, alpha)
 
 
 def foreach_update_mode_factors_(
@@ -193,20 +194,21 @@ def foreach_update_mode_factors_(
     lists, gradients = checks.sequence("factor_lists", factor_lists), checks.sequence("Gs", Gs)
     checks.same_length(factor_lists=lists, Gs=gradients)
     beta, alpha = _decay(beta, alpha)
-    entries = []
+    outputs: list[checks.Named] = []
+    inputs: list[checks.Named] = []
+    sources: list[int] = []
+    modes: list[int] = []
     for i, (factors, G) in enumerate(zip(lists, gradients, strict=True)):
-        modes, G = _checked_modes(("factor_lists", i), factors, ("Gs", i), G)
-        entries.append((modes, ("Gs", i), G))
-    _writable_modes(entries)
-    flat = [(i, mode, F) for i, (modes, _, _) in enumerate(entries) for mode, _, F in modes]
-    if flat:
+        of_entry, named, G = _checked_modes(("factor_lists", i), factors, ("Gs", i), G)
+        outputs += named
+        inputs.append((("Gs", i), G))
+        sources += [i] * len(named)
+        modes += of_entry
+    checks.together(outputs, inputs)
+    checks.writable(outputs, inputs)
+    if outputs:
         _ops.foreach_update_mode_factors_.default(
-            [F for _, _, F in flat],
-            [G for _, _, G in entries],
-            [i for i, _, _ in flat],
-            [mode for _, mode, _ in flat],
-            beta,
-            alpha,
+            [F for _, F in outputs], [G for _, G in inputs], sources, modes, beta, alpha
         )
 
 
@@ -309,31 +311,24 @@ def _together(updates: Sequence[_Update]) -> None:
     checks.writable(outputs, weights + inputs)
 
 
-Mode = tuple[int, checks.Name, Tensor]  # the dimension, the name for messages, the factor
-
-
-def _checked_modes(name: checks.Name, factors: object, name_G: checks.Name, G: object) -> tuple[list[Mode], Tensor]:
-    """The factors that are given, each with its dimension, and the gradient."""
+def _checked_modes(
+    name: checks.Name, factors: object, name_G: checks.Name, G: object
+) -> tuple[list[int], list[checks.Named], Tensor]:
+    """The dimensions that have a factor, their factors, and the gradient."""
     entries = checks.sequence(name, factors)
-    modes: list[Mode] = [(i, (name, i), checks.square((name, i), F)) for i, F in enumerate(entries) if F is not None]
+    modes = [i for i, F in enumerate(entries) if F is not None]
+    named: list[checks.Named] = [((name, i), checks.square((name, i), entries[i])) for i in modes]
     gradient = checks.gradient(name_G, G, last=max(len(entries), 1))
     split = gradient.ndim - len(entries)
     dims = tuple(gradient.shape)
-    for i, label, F in modes:
+    for i, (label, F) in zip(modes, named, strict=True):
         if F.ndim - 2 != split:
             raise ValueError(
                 f"{checks.text(name)} must have one entry per dimension of {checks.text(name_G)} after the"
                 f" {F.ndim - 2} batch dimensions of {checks.text(label)}, got {len(entries)} entries for shape {dims}."
             )
         checks.shape(label, F, (*dims[:split], dims[split + i], dims[split + i]), (name_G, gradient))
-    return modes, gradient
-
-
-def _writable_modes(entries: Sequence[tuple[list[Mode], checks.Name, Tensor]]) -> None:
-    outputs = [(label, F) for modes, _, _ in entries for _, label, F in modes]
-    inputs = [(name, G) for _, name, G in entries]
-    checks.together(outputs, inputs)
-    checks.writable(outputs, inputs)
+    return modes, named, gradient
 
 
 @torch.library.register_fake("kronla::update_factors_")

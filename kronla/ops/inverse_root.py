@@ -150,7 +150,7 @@ def foreach_inverse_root(
     if not matrices:
         return []
     fields = _ops.foreach_inverse_root.default(matrices, given, methods, *arguments)
-    return [InverseRoot(*root) for root in zip(*fields, strict=True)]
+    return list(map(InverseRoot, *fields))
 
 
 def _options(
