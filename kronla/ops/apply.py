@@ -111,7 +111,7 @@ def mode_apply(matrices: Sequence[Tensor | None], G: Tensor) -> Tensor:
     """
     modes, named, G = _checked_modes("matrices", matrices, "G", G)
     checks.together(named, [("G", G)])
-    return _ops.mode_apply.default([M for _, M in named], modes, G) if modes else G.clone()
+    return _ops.mode_apply.default([M for _, M in named], modes, G) if modes else G.detach().clone()
 
 
 def foreach_mode_apply(matrix_lists: Sequence[Sequence[Tensor | None]], Gs: Sequence[Tensor]) -> list[Tensor]:
@@ -139,7 +139,7 @@ def foreach_mode_apply(matrix_lists: Sequence[Sequence[Tensor | None]], Gs: Sequ
     modes: list[int] = []
     for i, (matrices, G) in enumerate(zip(lists, tensors, strict=True)):
         of_entry, given, G = _checked_modes(("matrix_lists", i), matrices, ("Gs", i), G)
-        tensors[i] = G if given else G.clone()
+        tensors[i] = G if given else G.detach().clone()
         named += given
         of_tensor += [len(multiplied)] * len(given)
         modes += of_entry

@@ -52,7 +52,7 @@ def _tensor(name: Name, value: object, dtypes: tuple[torch.dtype, ...], last: in
         )
     if value.ndim < last:
         raise ValueError(f"{text(name)} must have at least {last} dimensions, got shape {tuple(value.shape)}.")
-    return value.detach() if value.requires_grad or type(value) is not Tensor else value
+    return value.detach() if value.requires_grad else value
 
 
 def accumulator(name: Name, value: object, last: int = 2) -> Tensor:

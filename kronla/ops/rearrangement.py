@@ -270,7 +270,7 @@ def _checked_start(
     checks.shape("start[0]", L, (*batch, m, m), ("m", m))
     checks.shape("start[1]", R, (*batch, n, n), ("n", n))
     checks.together([*tensors, ("start[0]", L), ("start[1]", R)], free_dtype)
-    return L, R
+    return L.detach(), R.detach()  # they are copied, and would be with their tangents
 
 
 @torch.library.register_fake("kronla::rearrange")

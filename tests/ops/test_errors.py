@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from cases import CASES, FOREACH_CASES, foreach, tensors
@@ -184,6 +185,26 @@ SHAPES = [
     raises(ValueError, r"\bR\b", lambda: kronla.kron_apply(eye(3), ones(3, 4), eye(3)), "G @ R"),
     raises(ValueError, r"matrices", lambda: kronla.mode_apply([eye(3)], ones(3, 4)), "mode_apply order"),
     raises(ValueError, r"matrices\[0\]", lambda: kronla.mode_apply([ones(3, 4), None], ones(3, 4)), "mode_apply"),
+    raises(
+        ValueError,
+        r"^matrix_lists\[1\]\[0\] must have shape \(4, 3\) \(Gs\[1\] is \(3,\)\), got \(4, 2\)\.$",
+        lambda: kronla.foreach_mode_apply([[None], [ones(4, 2)]], [ones(3), ones(3)]),
+        "matrix_lists",
+    ),
+    raises(
+        ValueError,
+        r"^weights\[1\]\[0\] must have shape \(3, 3\) \(Gs\[1\] is \(3, 2\)\), got \(4, 4\)\.$",
+        lambda: kronla.foreach_update_factors_(
+            [eye(3)] * 2, [None] * 2, [ones(3, 2)] * 2, beta=0.9, weights=[None, (eye(4), None)]
+        ),
+        "weights of lists",
+    ),
+    raises(
+        ValueError,
+        r"^H must have shape \(8, 8\) \(m = 2, n = 4\), got \(6, 6\)\.$",
+        lambda: kronla.rearrange(eye(6), 2, 4),
+        "sizes",
+    ),
 ]
 
 
@@ -247,6 +268,16 @@ NUMBERS = [
 @pytest.mark.parametrize(("kind", "message", "call"), NUMBERS)
 def test_numbers(kind, message, call):
     check(kind, message, call)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, Fraction])
+def test_numbers_of_other_types(kind):
+    """Whatever is a real number, or an integer, is taken as one."""
+    L, expected, G = eye(), eye(), ones(3, 2)
+    kronla.update_factors_(L, None, G, beta=kind(0.5))
+    kronla.update_factors_(expected, None, G, beta=0.5)
+    assert torch.equal(L, expected)
+    assert kronla.update_eigenbasis(L, eye(), tol=kind(0), max_steps=np.int64(2)).steps == 2
 
 
 @pytest.mark.parametrize("case", FOREACH_CASES, ids=lambda case: case.label)

@@ -118,6 +118,35 @@ def test_overlap_is_exact(m, n, L_strides, G_strides, L_offset, G_offset):
         run(L, None, G)
 
 
+windows = st.lists(st.integers(0, 40), min_size=2, max_size=5)
+
+
+@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.given(windows, windows)
+def test_overlap_is_exact_in_lists(L_offsets, G_offsets):
+    """Windows of four elements of one storage: those that are read may meet each other, those written may not."""
+    x = torch.zeros(44)
+    count = min(len(L_offsets), len(G_offsets))
+    Ls, Gs = ([x[o : o + 4].view(2, 2) for o in offsets[:count]] for offsets in (L_offsets, G_offsets))
+    written = [set(range(o, o + 4)) for o in L_offsets[:count]]
+    read = [set(range(o, o + 4)) for o in G_offsets[:count]]
+    pairs = [(a, b) for i, a in enumerate(written) for b in [*written[i + 1 :], *read]]
+    arguments = Ls, [None] * count, Gs
+    if any(a & b for a, b in pairs):
+        with pytest.raises(ValueError, match="shares memory"):
+            kronla.foreach_update_factors_(*arguments, beta=0.5)
+    else:
+        kronla.foreach_update_factors_(*arguments, beta=0.5)
+
+
+def test_overlap_names_the_elements():
+    x = storage()
+    with pytest.raises(ValueError, match=r"^Rs\[0\] is updated in place but shares memory with Gs\[1\];"):
+        kronla.foreach_update_factors_([None] * 2, [x[0], x[1]], [torch.ones(3, 3), x[0]], beta=0.5)
+    with pytest.raises(ValueError, match=r"^factor_lists\[1\]\[0\] is updated in place but overlaps itself"):
+        kronla.foreach_update_mode_factors_([[None], [x[0, :1].expand(3, 3)]], [torch.ones(3)] * 2, beta=0.5)
+
+
 def test_interleaved_views_are_no_overlap():
     """L and R in one storage, L in the even columns, R in the odd ones, G in a third place."""
     x = torch.zeros(3, 3, 6)

@@ -7,6 +7,8 @@ import pytest
 import torch
 from cases import CASES, FOREACH_CASES, foreach, tensors
 from compare import assert_same_bits
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -127,14 +129,62 @@ def test_compile_with_dynamic_shapes():
         assert_same_bits([f(L, R, G), L, R], [expected, *eager])
 
 
+GRADIENT_INPUTS = {
+    "tensor": lambda x: x.clone().requires_grad_(),
+    "parameter": lambda x: torch.nn.Parameter(x.clone()),
+    "frozen parameter": lambda x: torch.nn.Parameter(x.clone(), requires_grad=False),
+}
+
+
 @every_call
-def test_requires_grad(call):
-    """Inputs that require grad are detached; nothing that comes back requires it."""
-    inputs = call.map(lambda x: x.clone().requires_grad_())
+@pytest.mark.parametrize("kind", GRADIENT_INPUTS)
+def test_requires_grad(call, kind):
+    """Inputs that require grad are detached; what comes back is a tensor that does not require it."""
+    inputs = call.map(GRADIENT_INPUTS[kind])
     writes = tensors(inputs.args) if call.in_place else []
     outputs = inputs.run()
     assert_same_bits(outputs, call.clone().run())
-    assert not any(x.requires_grad for x in outputs if not any(x is y for y in writes))
+    results = [x for x in outputs if not any(x is y for y in writes)]
+    assert not any(x.requires_grad for x in results)
+    assert all(type(x) is torch.Tensor for x in results)
+
+
+@every_call
+def test_forward_mode(call):
+    """Tangents end here too."""
+    if call.in_place:
+        pytest.skip("what is written to keeps its own")
+    with forward_ad.dual_level():
+        outputs = call.map(lambda x: forward_ad.make_dual(x.clone(), torch.ones_like(x))).run()
+        assert all(forward_ad.unpack_dual(x).tangent is None for x in outputs)
+
+
+def test_copies_have_no_tangent():
+    """Where all matrices are None nothing is multiplied."""
+    with forward_ad.dual_level():
+        G = forward_ad.make_dual(torch.ones(2, 3), torch.ones(2, 3))
+        copies = [kronla.mode_apply([None, None], G), *kronla.foreach_mode_apply([[None], [None]], [G[0], G])]
+        assert all(forward_ad.unpack_dual(x).tangent is None for x in copies)
+
+
+def without_data(outputs):
+    return [(x.shape, x.dtype, x.stride()) for x in outputs]
+
+
+@every_call
+def test_meta_tensors(call):
+    outputs = call.map(lambda x: x.to("meta")).run()
+    assert without_data(outputs) == without_data(call.clone().run())
+    assert all(x.is_meta for x in outputs)
+
+
+@every_call
+def test_fake_tensors(call):
+    """Outside of torch.compile too."""
+    with FakeTensorMode() as mode:
+        outputs = call.map(mode.from_tensor).run()
+    assert without_data(outputs) == without_data(call.clone().run())
+    assert all(isinstance(x, FakeTensor) for x in outputs)
 
 
 def test_inside_autograd():
