@@ -109,7 +109,7 @@ def mode_apply(matrices: Sequence[Tensor | None], G: Tensor) -> Tensor:
         tensor([[3.],
                 [3.]])
     """
-    modes, named, G = _checked_modes("matrices", matrices, "G", G)
+    modes, named, G = checks.modes("matrices", matrices, "G", G, squares=False)
     checks.together(named, [("G", G)])
     return _ops.mode_apply.default([M for _, M in named], modes, G) if modes else G.detach().clone()
 
@@ -138,7 +138,7 @@ def foreach_mode_apply(matrix_lists: Sequence[Sequence[Tensor | None]], Gs: Sequ
     of_tensor: list[int] = []
     modes: list[int] = []
     for i, (matrices, G) in enumerate(zip(lists, tensors, strict=True)):
-        of_entry, given, G = _checked_modes(("matrix_lists", i), matrices, ("Gs", i), G)
+        of_entry, given, G = checks.modes(("matrix_lists", i), matrices, ("Gs", i), G, squares=False)
         tensors[i] = G if given else G.detach().clone()
         named += given
         of_tensor += [len(multiplied)] * len(given)
@@ -163,26 +163,6 @@ def _checked_pair(
     checks.shape(name_L, left, (*batch, left.shape[-2], m), (name_G, gradient))
     checks.shape(name_R, right, (*batch, n, right.shape[-1]), (name_G, gradient))
     return left, gradient, right
-
-
-def _checked_modes(
-    name: checks.Name, matrices: object, name_G: checks.Name, G: object
-) -> tuple[list[int], list[checks.Named], Tensor]:
-    """The dimensions that have a matrix, their matrices, and the tensor."""
-    entries = checks.sequence(name, matrices)
-    modes = [i for i, M in enumerate(entries) if M is not None]
-    named: list[checks.Named] = [((name, i), checks.accumulator((name, i), entries[i])) for i in modes]
-    tensor = checks.gradient(name_G, G, last=len(entries))
-    split = tensor.ndim - len(entries)
-    dims = tuple(tensor.shape)
-    for i, (label, M) in zip(modes, named, strict=True):
-        if M.ndim - 2 != split:
-            raise ValueError(
-                f"{checks.text(name)} must have one entry per dimension of {checks.text(name_G)} after the"
-                f" {M.ndim - 2} batch dimensions of {checks.text(label)}, got {len(entries)} entries for shape {dims}."
-            )
-        checks.shape(label, M, (*dims[:split], M.shape[-2], dims[split + i]), (name_G, tensor))
-    return modes, named, tensor
 
 
 @torch.library.register_fake("kronla::kron_apply")

@@ -117,6 +117,33 @@ def same_length(**lists: Sequence) -> None:
         raise ValueError(f"{' and '.join(lists)} must have the same length: {given}.")
 
 
+def modes(
+    name: Name, matrices: object, name_G: Name, G: object, squares: bool
+) -> tuple[list[int], list[Named], Tensor]:
+    """The dimensions of a tensor that have a matrix (or a square factor), these matrices, and the tensor."""
+    entries = sequence(name, matrices)
+    tensor = gradient(name_G, G, last=max(len(entries), 1) if squares else len(entries))
+    split = tensor.ndim - len(entries)
+    dims = tuple(tensor.shape)
+    which: list[int] = []
+    named: list[Named] = []
+    for i, value in enumerate(entries):
+        if value is None:
+            continue
+        label = (name, i)
+        matrix = square(label, value) if squares else accumulator(label, value)
+        if matrix.ndim - 2 != split:
+            raise ValueError(
+                f"{text(name)} must have one entry per dimension of {text(name_G)} after the {matrix.ndim - 2} batch"
+                f" dimensions of {text(label)}, got {len(entries)} entries for shape {dims}."
+            )
+        rows = dims[split + i] if squares else matrix.shape[-2]
+        shape(label, matrix, (*dims[:split], rows, dims[split + i]), (name_G, tensor))
+        which.append(i)
+        named.append((label, matrix))
+    return which, named, tensor
+
+
 def number(name: str, value: object) -> float:
     """A finite real number."""
     if type(value) not in (float, int) and (isinstance(value, bool) or not isinstance(value, numbers.Real)):

@@ -156,7 +156,7 @@ def update_mode_factors_(
         tensor([[12., 12.],
                 [12., 12.]])
     """
-    modes, outputs, G = _checked_modes("factors", factors, "G", G)
+    modes, outputs, G = checks.modes("factors", factors, "G", G, squares=True)
     beta, alpha = _decay(beta, alpha)
     checks.together(outputs, [("G", G)])
     checks.writable(outputs, [("G", G)])
@@ -199,7 +199,7 @@ def foreach_update_mode_factors_(
     sources: list[int] = []
     modes: list[int] = []
     for i, (factors, G) in enumerate(zip(lists, gradients, strict=True)):
-        of_entry, named, G = _checked_modes(("factor_lists", i), factors, ("Gs", i), G)
+        of_entry, named, G = checks.modes(("factor_lists", i), factors, ("Gs", i), G, squares=True)
         outputs += named
         inputs.append((("Gs", i), G))
         sources += [i] * len(named)
@@ -309,26 +309,6 @@ def _together(updates: Sequence[_Update]) -> None:
         inputs.append((name_G, G))
     checks.together(outputs + weights, inputs)
     checks.writable(outputs, weights + inputs)
-
-
-def _checked_modes(
-    name: checks.Name, factors: object, name_G: checks.Name, G: object
-) -> tuple[list[int], list[checks.Named], Tensor]:
-    """The dimensions that have a factor, their factors, and the gradient."""
-    entries = checks.sequence(name, factors)
-    modes = [i for i, F in enumerate(entries) if F is not None]
-    named: list[checks.Named] = [((name, i), checks.square((name, i), entries[i])) for i in modes]
-    gradient = checks.gradient(name_G, G, last=max(len(entries), 1))
-    split = gradient.ndim - len(entries)
-    dims = tuple(gradient.shape)
-    for i, (label, F) in zip(modes, named, strict=True):
-        if F.ndim - 2 != split:
-            raise ValueError(
-                f"{checks.text(name)} must have one entry per dimension of {checks.text(name_G)} after the"
-                f" {F.ndim - 2} batch dimensions of {checks.text(label)}, got {len(entries)} entries for shape {dims}."
-            )
-        checks.shape(label, F, (*dims[:split], dims[split + i], dims[split + i]), (name_G, gradient))
-    return modes, named, gradient
 
 
 @torch.library.register_fake("kronla::update_factors_")
