@@ -23,6 +23,7 @@ from kronla import _native
 
 ACCUMULATORS = (torch.float32, torch.float64)
 GRADIENTS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+STRIDED = torch.strided
 LARGEST_INTEGER = 2**31 - 1  # of sizes and steps
 _LARGEST_FLOAT = sys.float_info.max
 DEVICES = ("cpu", "meta", *(("cuda",) if _native.has_cuda_kernels() else ()))
@@ -39,7 +40,7 @@ def text(name: Name) -> str:
 def _tensor(name: Name, value: object, dtypes: tuple[torch.dtype, ...], last: int) -> Tensor:
     if not isinstance(value, Tensor):
         raise TypeError(f"{text(name)} must be a torch.Tensor, got {type(value).__name__}.")
-    if value.layout != torch.strided:
+    if value.layout is not STRIDED:
         raise NotImplementedError(f"{text(name)} must be a dense (strided) tensor, got layout {value.layout}.")
     if value.dtype not in dtypes:
         if value.dtype.is_complex:
@@ -235,9 +236,7 @@ def _extent(tensor: Tensor) -> int:
 
 
 def _overlaps_itself(tensor: Tensor) -> bool:
-    """Whether two elements of a strided tensor have one address."""
-    if tensor.is_contiguous() or tensor.numel() == 0:
-        return False
+    """Whether two elements of a strided tensor, which is not empty, have one address."""
     reach = 0
     for stride, size in sorted((stride, size) for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
         if size > 1:
