@@ -236,8 +236,8 @@ def orthonormalize(S: Tensor) -> Orthonormal:
     Cholesky factor of the Gram matrix of a panel, :math:`Q = S L^{-T}`, repeated where neither a bound on
     :math:`\|L^{-1}\|` nor fixed probes find Q orthogonal enough, and through Householder reflections where a pivot of
     unit columns is below 1e-6 (Fukaya et al. 2020, Shifted CholeskyQR, on why the precision of the Gram matrix
-    matters); float64 through Householder reflections. Panels are joined as blocks of reflections (Ballard et al. 2014, Reconstructing Householder vectors
-    from tall-skinny QR).
+    matters); float64 through Householder reflections. Panels are joined as blocks of reflections (Ballard et al. 2014,
+    Reconstructing Householder vectors from tall-skinny QR).
 
     Args:
         S: ``[..., m, n]`` with m ≥ n, float32 or float64.
