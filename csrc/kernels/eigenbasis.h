@@ -64,11 +64,12 @@ void off_diagonal_ratio(int64_t batch, int64_t n, const T* A, const T* Q, T* rat
 // Q[batch, m, n], the orthonormal factor of S = QR with diag(R) > 0, m ≥ n. info: 3 for a non-finite S (Q is NaN); 2
 // where a column lies within √m ε ‖column‖ of the span of those before it (Q is some orthonormal completion); 0.
 //
-// Panel by panel of 64 columns, float with up to 128 at once, in float64. float: Cholesky of the Gram matrix of the
-// panel's normalised columns (Q = S L⁻ᵀ), once more on the result where pivots or 8 probes find it not orthogonal enough,
-// Householder where a pivot is below 1e-6. double: Householder. Several panels: reflectors made of each are applied to the rest in T, and multiplied
-// at the end (Ballard et al. 2014).
-// Workspace per worker: 2 m n elements of T and 2 · 128 m doubles.
+// Panel by panel of 32 columns, float with up to 64 at once, in float64. float: Cholesky of the Gram matrix of the panel
+// (Q = S L⁻ᵀ), once more on the result where neither bounds on ‖L⁻¹‖ nor 4 probes find it orthogonal enough, Householder
+// where a pivot of unit columns is below 1e-6; matrices of up to 32 columns and 1024 elements eight at a time, a lane each.
+// double: Householder. Several panels: reflectors made of each are applied to the rest in T, and multiplied at the end
+// (Ballard et al. 2014). Q and S do not overlap.
+// Workspace per worker: 3 m n elements of T, n rounded up to 32, and 192 m doubles.
 template <class T>
 void orthonormalize(int64_t batch, int64_t m, int64_t n, const T* S, T* Q, int32_t* info, const Parallel& parallel);
 

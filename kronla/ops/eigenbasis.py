@@ -236,12 +236,12 @@ def foreach_eigh(As: Sequence[Tensor]) -> list[Eigenbasis]:
 def orthonormalize(S: Tensor) -> Orthonormal:
     r"""The orthonormal factor of S = QR with a positive diagonal of R.
 
-    On CPU panels of 64 columns, float32 with up to 128 as one, are factored in float64. float32 goes through the
-    Cholesky factor of the Gram matrix of a panel's normalised columns, :math:`Q = S L^{-T}`, repeated where pivots or
-    fixed probes find Q not orthogonal enough, and through Householder reflections where a pivot is below 1e-6 (Fukaya
-    et al. 2020, Shifted CholeskyQR, on why the precision of the Gram matrix matters); float64 through Householder
-    reflections. Panels are joined as blocks of reflections (Ballard et al. 2014, Reconstructing Householder vectors
-    from tall-skinny QR).
+    On CPU panels of 32 columns, float32 with up to 64 as one, are factored in float64. float32 goes through the
+    Cholesky factor of the Gram matrix of a panel, :math:`Q = S L^{-T}`, repeated where neither a bound on
+    :math:`\|L^{-1}\|` nor fixed probes find Q orthogonal enough, and through Householder reflections where a pivot of
+    unit columns is below 1e-6 (Fukaya et al. 2020, Shifted CholeskyQR, on why the precision of the Gram matrix
+    matters); float64 through Householder reflections. Panels are joined as blocks of reflections (Ballard et al. 2014,
+    Reconstructing Householder vectors from tall-skinny QR).
 
     Args:
         S: ``[..., m, n]`` with m ≥ n, float32 or float64.
@@ -258,7 +258,7 @@ def orthonormalize(S: Tensor) -> Orthonormal:
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
     no synchronisation; not differentiable. Accuracy: orthogonal to 5e-6 √n in float32, on CPU more nearly than LAPACK's
     (``tests/ops/test_eigh.py``).
-    Cost: 4 m n² - 4 n³/3 operations; workspace per thread 2 m n elements and 256 m doubles.
+    Cost: 4 m n² - 4 n³/3 operations; workspace per thread 3 m n elements and 192 m doubles.
 
     Equivalent to::
 

@@ -10,8 +10,8 @@
 #include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/householder.h"
 #include "kernels/cpu/reflectors.h"
+#include "kernels/cpu/threads.h"
 #include "kernels/eigenbasis.h"
-#include "kernels/probe_signs.h"
 #include "kernels/status.h"
 
 namespace kronla {
@@ -21,58 +21,71 @@ namespace {
 // one the float64 Gram matrix may break down, and the rank is in question.
 constexpr double kSmallestPivot = 1e-6;
 
-// ‖QᵀQ − I‖_F/√n that is good enough for float32, up to which a pass of Cholesky is not repeated. The pass loses
-// u κ(S)²; where the pivots do not bound that, it is measured, by a few vectors.
+// ‖QᵀQ − I‖_F/√n that is good enough for float32, up to which a pass of Cholesky is not repeated.
 constexpr double kOrthogonal = 5e-8;
-constexpr int64_t kVectors = 8;
+
+// Columns of matrices that are factored side by side, where they have no more elements than the square of that: eight of
+// them then stay in the second-level cache.
+constexpr int64_t kSmall = 32;
 
 // Columns of a matrix that is factored at once, and of the panels of wider ones, which reflectors join.
-constexpr int64_t kAlone = 128, kPanel = 64;
+constexpr int64_t kAlone = 64, kPanel = kReflectors;
 
-// W ← the orthonormal factor of W by Cholesky, pivots[n] times diag(R); false where a pivot is too small, and W as it was.
+// At least ‖R⁻¹‖_F² for R = Lᵀ with columns of norm 1, which have the given norms before: no element of R⁻¹ is larger than
+// that of the inverse of the matrix with diagonal R_jj and −|R_ij| beside it (Higham 2002, section 8.3).
+template <class T>
+double inverse_bound(int64_t n, const T* L, const double* norms, Worker& worker) {
+  const Worker::Scope scope(worker);
+  double* sums = worker.take<double>(n);
+  std::fill_n(sums, n, 1.0);
+  double bound = 0.0;
+  for (int64_t j = n - 1; j >= 0; --j) {
+    const T* row = L + j * n;
+    const double y = sums[j] / static_cast<double>(row[j]);
+    for (int64_t i = 0; i < j; ++i) sums[i] += std::abs(static_cast<double>(row[i])) * y;
+    bound += y * y * norms[j] * norms[j];
+  }
+  return bound;
+}
+
+// W ← the orthonormal factor of W by Cholesky, norms[n] ← ‖W_j‖, L ← Rᵀ; false where a pivot is too small, and W as it was.
 // product ← Π R_jj/‖W_j‖: columns of norm 1 have a smallest singular value above e^-½ of that, for their squares add up
 // to n (Hong and Pan 1992).
 template <class T>
-bool cholesky_qr(int64_t m, int64_t n, T smallest_pivot, T* W, T* L, double* pivots, double& product, Worker& worker) {
+bool cholesky_qr(int64_t m, int64_t n, T smallest_pivot, T* W, T* L, double* norms, double& product, Worker& worker) {
   syrk(worker.team, Op::T, n, m, T(1), W, n, T(0), L, n);
-  double squares = 1.0, columns = 1.0;
-  for (int64_t j = 0; j < n; ++j) columns *= static_cast<double>(L[j * n + j]);
+  for (int64_t j = 0; j < n; ++j) norms[j] = std::sqrt(static_cast<double>(L[j * n + j]));
   if (!cholesky(worker.team, n, L, n)) return false;
+  product = 1.0;
   for (int64_t j = 0; j < n; ++j) {
-    const double pivot = static_cast<double>(L[j * n + j]);
+    const double pivot = static_cast<double>(L[j * n + j]) / norms[j];
     if (pivot < static_cast<double>(smallest_pivot)) return false;
-    pivots[j] *= pivot;
-    squares *= pivot * pivot;
+    product *= pivot;
   }
-  product = std::sqrt(squares / columns);
   solve_right_transposed(worker.team, m, n, L, n, W, n);
   return true;
 }
 
-// ‖QᵀQ − I‖_F/√n by fixed ±1 vectors.
+// One pass of Cholesky, a second where the first left more than `enough`, norms[n] ← ‖W_j‖, pivots[n] ← R_jj/‖W_j‖; false
+// where that does not do. It leaves about u ‖R⁻¹‖², measured only where neither bound on that is good enough.
 template <class T>
-double orthogonality_gap(int64_t m, int64_t n, const T* Q, Worker& worker) {
-  const Worker::Scope scope(worker);
-  T* V = worker.take<T>(n * kVectors);
-  T* W = worker.take<T>(m * kVectors);
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < kVectors; ++j) V[i * kVectors + j] = static_cast<T>(probe_sign(i, j));
-  gemm(worker.team, Op::N, Op::N, m, kVectors, n, T(1), Q, n, V, kVectors, T(0), W, kVectors);
-  gemm(worker.team, Op::T, Op::N, n, kVectors, m, T(1), Q, n, W, kVectors, T(-1), V, kVectors);
-  return std::sqrt(sum_of_squares(n * kVectors, V) / (kVectors * std::max<double>(1.0, n)));
-}
-
-// One pass of Cholesky, a second where the first left more than `enough`, pivots[n] ← diag(R); false where that does not
-// do. It leaves about u κ², which is not looked at where the pivots tell that it is small.
-template <class T>
-bool by_cholesky(int64_t m, int64_t n, T smallest_pivot, double enough, T* W, double* pivots, Worker& worker) {
-  constexpr double rounding = 2.7 * static_cast<double>(std::numeric_limits<T>::epsilon());
+bool by_cholesky(int64_t m, int64_t n, T smallest_pivot, double enough, T* W, double* norms, double* pivots,
+                 Worker& worker) {
+  constexpr double rounding = std::numeric_limits<T>::epsilon();
   T* L = worker.take<T>(n * n);
-  std::fill_n(pivots, n, 1.0);
+  double* of_pass = worker.take<double>(n);
   for (int pass = 0; pass < 2; ++pass) {
+    double* found = pass == 0 ? norms : of_pass;
     double product;
-    if (!cholesky_qr(m, n, smallest_pivot, W, L, pivots, product, worker)) return false;
-    if (enough * product * product > rounding || orthogonality_gap(m, n, W, worker) <= enough) return true;
+    if (!cholesky_qr(m, n, smallest_pivot, W, L, found, product, worker)) return false;
+    for (int64_t j = 0; j < n; ++j) {
+      const double diagonal = static_cast<double>(L[j * n + j]);
+      pivots[j] = pass == 0 ? diagonal / norms[j] : pivots[j] * diagonal;
+    }
+    if (2.7 * rounding <= enough * product * product) return true;
+    const double least = rounding * static_cast<double>(n);  // of a bound on ‖R⁻¹‖_F²
+    if (least <= enough && rounding * inverse_bound(n, L, found, worker) <= enough) return true;
+    if (orthogonality_gap(worker.team, m, n, W) <= enough) return true;
   }
   return false;
 }
@@ -85,33 +98,6 @@ void householder(int64_t m, int64_t n, double* W, double* diagonal, Worker& work
   transpose(n, m, columns, W);
 }
 
-// W ← S with columns of norm 1 to 2 and norms[n] ← these; a zero column stays 0. Powers of two are exact.
-template <class T>
-void scale_columns(int64_t m, int64_t n, const T* S, T* W, double* norms, Worker& worker) {
-  const Worker::Scope scope(worker);
-  double* scales = worker.take<double>(n);
-  const auto scale = [&](const T* source) {
-    for (int64_t i = 0; i < m; ++i)
-      for (int64_t j = 0; j < n; ++j) W[i * n + j] = static_cast<T>(static_cast<double>(source[i * n + j]) * scales[j]);
-  };
-  if (std::is_same_v<T, double>) {  // by the largest element first: no square leaves the range
-    T* largest = worker.take<T>(n);
-    std::fill_n(largest, n, T(0));
-    for (int64_t i = 0; i < m; ++i)
-      for (int64_t j = 0; j < n; ++j) largest[j] = std::max(largest[j], std::abs(S[i * n + j]));
-    for (int64_t j = 0; j < n; ++j) scales[j] = power_of_two_scale(largest[j]);
-    scale(S);
-    S = W;
-  }
-  column_products(m, n, S, n, S, n, norms);
-  for (int64_t j = 0; j < n; ++j) {
-    norms[j] = std::sqrt(norms[j]);
-    scales[j] = power_of_two_scale(norms[j]);
-    norms[j] *= scales[j];
-  }
-  scale(S);
-}
-
 // P[m,b] ← the columns of W[m,b] at norm 1, norms[b] ← their norms.
 template <class T>
 void unit_columns(int64_t m, int64_t b, const T* W, int64_t ldw, double* P, double* norms) {
@@ -121,8 +107,7 @@ void unit_columns(int64_t m, int64_t b, const T* W, int64_t ldw, double* P, doub
     norms[j] = std::sqrt(norms[j]);
     inverse[j] = norms[j] > 0.0 ? 1.0 / norms[j] : 0.0;
   }
-  for (int64_t i = 0; i < m; ++i)
-    for (int64_t j = 0; j < b; ++j) P[i * b + j] = static_cast<double>(W[i * ldw + j]) * inverse[j];
+  scale_columns(m, b, W, ldw, inverse, P, b);
 }
 
 // P[m,b] ← the orthonormal factor of W[m,b], norms[b] ← ‖W_j‖, pivots[b] ← R_jj/‖W_j‖.
@@ -130,41 +115,103 @@ template <class T>
 void factor_panel(int64_t m, int64_t b, const T* W, int64_t ldw, double* P, double* norms, double* pivots,
                   Worker& worker) {
   const Worker::Scope scope(worker);
+  if (std::is_same_v<T, float>) {  // its squares are in the range of float64
+    scale_columns(m, b, W, ldw, nullptr, P, b);
+    if (by_cholesky(m, b, kSmallestPivot, kOrthogonal, P, norms, pivots, worker)) return;
+  }
   unit_columns(m, b, W, ldw, P, norms);
-  if (std::is_same_v<T, float> && by_cholesky(m, b, kSmallestPivot, kOrthogonal, P, pivots, worker)) return;
-  unit_columns(m, b, W, ldw, P, norms);  // Cholesky may have left half a result
   householder(m, b, P, pivots, worker);
 }
 
+// A matrix in blocks of kPanel columns, each stored row by row: however wide the matrix is, what is read together lies
+// together, and a block stays in the second-level cache.
 template <class T>
-void narrow(int64_t m, int64_t b, const double* P, T* W, int64_t ldw) {
-  for (int64_t i = 0; i < m; ++i)
-    for (int64_t j = 0; j < b; ++j) W[i * ldw + j] = static_cast<T>(P[i * b + j]);
+struct Blocks {
+  int64_t m, n;
+  T* elements;
+  Blocks(int64_t rows, int64_t columns, Worker& worker)
+      : m(rows), n(columns), elements(worker.take<T>(rows * count() * kPanel)) {}
+  int64_t count() const { return (n + kPanel - 1) / kPanel; }
+  int64_t width(int64_t c) const { return std::min(kPanel, n - c * kPanel); }
+  T* at(int64_t row, int64_t c) const { return elements + (c * m + row) * kPanel; }
+};
+
+// A factorisation by panels. Reflectors take the place of the columns that they are made of, Y in W, and V = Y T.
+template <class T>
+struct Panels {
+  Blocks<T> W, V, Q;
+  double *norms, *rest, *pivots;  // of the columns, of what the panels before have left of them; R_jj over that
+  double* P;                      // room for a panel
+};
+
+// Block c of W ← that of S with columns of norm 1 to 2, and their norms; a zero column stays 0. Powers of two are exact.
+template <class T>
+void read_block(const Panels<T>& p, int64_t c, const T* S) {
+  const int64_t m = p.W.m, n = p.W.n, b = p.W.width(c);
+  double* norms = p.norms + c * kPanel;
+  T* W = p.W.at(0, c);
+  double scales[kPanel] = {};
+  S += c * kPanel;
+  int64_t lds = n;
+  if (std::is_same_v<T, double>) {  // by the largest element first: no square leaves the range
+    T largest[kPanel] = {};
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < b; ++j) largest[j] = std::max(largest[j], std::abs(S[i * n + j]));
+    for (int64_t j = 0; j < b; ++j) scales[j] = power_of_two_scale(largest[j]);
+    scale_columns(m, b, S, lds, scales, W, kPanel);
+    S = W;
+    lds = kPanel;
+  }
+  column_products(m, b, S, lds, S, lds, norms);
+  for (int64_t j = 0; j < b; ++j) {
+    norms[j] = std::sqrt(norms[j]);
+    scales[j] = power_of_two_scale(norms[j]);
+    norms[j] *= scales[j];
+  }
+  scale_columns(m, b, S, lds, scales, W, kPanel);
 }
 
-// Q ← the orthonormal factor of W, panel by panel: W keeps the reflectors in the place of the columns that they are made
-// of, Q the panels, until their product is formed from the last to the first.
+// Block c: its orthonormal factor to Q, and, where there are blocks after it, its reflectors.
 template <class T>
-void by_panels(int64_t m, int64_t n, T* W, T* Q, double* P, double* norms, double* pivots, Worker& worker) {
-  double* wide = worker.take<double>(kPanel * kPanel);
-  T* factors = worker.take<T>(n * kPanel);
-  for (int64_t j = 0; j < n; j += kPanel) {
-    const int64_t b = std::min(kPanel, n - j), rows = m - j, rest = n - j - b;
-    T* Y = W + j * n + j;
-    factor_panel(rows, b, Y, n, P, norms + j, pivots + j, worker);
-    narrow(rows, b, P, Q + j * n + j, n);
-    if (rest == 0) break;
-    reflectors_of(rows, b, P, wide, worker);
-    narrow(rows, b, P, Y, n);
-    narrow(b, b, wide, factors + j * kPanel, b);
-    apply_reflectors(rows, rest, b, Y, n, factors + j * kPanel, true, Y + b, n, worker);
+void factor_block(const Panels<T>& p, int64_t c, Worker& worker) {
+  const Worker::Scope scope(worker);
+  const int64_t top = c * kPanel, rows = p.W.m - top, b = p.W.width(c);
+  T* Y = p.W.at(top, c);
+  factor_panel(rows, b, Y, kPanel, p.P, p.rest + top, p.pivots + top, worker);
+  scale_columns(rows, b, p.P, b, nullptr, p.Q.at(top, c), kPanel);
+  if (c + 1 == p.W.count()) return;
+  reflectors_of(rows, b, p.P, Y, p.V.at(top, c), worker);
+}
+
+// Block c of Q ← it, reflected by all blocks before it from the last to the first, of which none has touched the rows
+// above; then it is written out.
+template <class T>
+void finish_block(const Panels<T>& p, int64_t c, T* Q) {
+  const int64_t m = p.Q.m, n = p.Q.n, b = p.Q.width(c);
+  for (int64_t j = c - 1; j >= 0; --j) {
+    const int64_t top = j * kPanel;
+    reflect(m - top, b, kPanel, p.V.at(top, j), p.W.at(top, j), p.Q.at(top, c), kPanel);
   }
-  for (int64_t j = (n - 1) / kPanel * kPanel - kPanel; j >= 0; j -= kPanel) {
-    const int64_t next = j + kPanel;
-    for (int64_t i = j; i < next; ++i) std::fill(Q + i * n + next, Q + (i + 1) * n, T(0));
-    apply_reflectors(m - j, n - next, kPanel, W + j * n + j, n, factors + j * kPanel, false, Q + j * n + next, n,
-                     worker);
-  }
+  for (int64_t i = 0; i < m; ++i) std::copy_n(p.Q.at(i, c), b, Q + i * n + c * kPanel);
+}
+
+// Q ← the orthonormal factor of S, panel by panel. The threads share the blocks: one of them takes the next panel through
+// the reflectors of the last one and factors it, while the others take the blocks after it through them.
+template <class T>
+void by_panels(const Panels<T>& p, const T* S, T* Q, Worker& worker) {
+  const int64_t count = p.W.count(), m = p.W.m;
+  const Parallel team = worker.team;
+  share(team, count, [&](int64_t c) { read_block(p, c, S); });
+  factor_block(p, 0, worker);
+  worker.team = {};
+  for (int64_t j = 0; j + 1 < count; ++j)
+    share(team, count - j - 1, [&](int64_t i) {
+      const int64_t top = j * kPanel, c = j + 1 + i;
+      reflect(m - top, p.W.width(c), kPanel, p.W.at(top, j), p.V.at(top, j), p.W.at(top, c), 0);
+      if (i == 0) factor_block(p, c, worker);
+    });
+  worker.team = team;
+  share(team, count, [&](int64_t i) { finish_block(p, count - 1 - i, Q); });
 }
 
 }  // namespace
@@ -172,18 +219,16 @@ void by_panels(int64_t m, int64_t n, T* W, T* Q, double* P, double* norms, doubl
 template <class T>
 bool orthonormalize_columns(int64_t m, int64_t n, const T* S, T* Q, Worker& worker) {
   const Worker::Scope scope(worker);
-  double* norms = worker.take<double>(n);  // of the columns of W
-  double* rest = worker.take<double>(n);   // of what the panels before have left of them
+  double* norms = worker.take<double>(n);
+  double* rest = worker.take<double>(n);
   double* pivots = worker.take<double>(n);
   double* P = worker.take<double>(m * (n <= kAlone ? n : kPanel));
-  if (n <= kAlone && std::is_same_v<T, float>) {  // its squares are in the range of float64
+  if (n <= kAlone && std::is_same_v<T, float>) {
     factor_panel(m, n, S, n, P, norms, pivots, worker);
     std::copy_n(norms, n, rest);
-    narrow(m, n, P, Q, n);
-  } else {
-    T* W = worker.take<T>(m * n);
-    scale_columns(m, n, S, W, norms, worker);
-    by_panels(m, n, W, Q, P, rest, pivots, worker);
+    scale_columns(m, n, P, n, nullptr, Q, n);
+  } else if (n > 0) {
+    by_panels(Panels<T>{{m, n, worker}, {m, n, worker}, {m, n, worker}, norms, rest, pivots, P}, S, Q, worker);
   }
   const double tolerance = std::sqrt(static_cast<double>(m)) * static_cast<double>(std::numeric_limits<T>::epsilon());
   for (int64_t j = 0; j < n; ++j)
@@ -194,20 +239,36 @@ bool orthonormalize_columns(int64_t m, int64_t n, const T* S, T* Q, Worker& work
 template <class T>
 bool polish_columns(int64_t m, int64_t n, T* W, Worker& worker) {
   constexpr double rounding = 8.0 * static_cast<double>(std::numeric_limits<T>::epsilon());
-  return by_cholesky(m, n, T(0), rounding, W, worker.take<double>(n), worker);
+  double* norms = worker.take<double>(n);
+  return by_cholesky(m, n, T(0), rounding, W, norms, worker.take<double>(n), worker);
 }
 
 template <class T>
 void orthonormalize(int64_t batch, int64_t m, int64_t n, const T* S, T* Q, int32_t* info, const Parallel& parallel) {
   const int64_t size = m * n;
-  for_each_of_one_size(parallel, batch, 2 * size * n, [&](int64_t b, Worker& worker) {
+  const auto one = [&](int64_t b, Worker& worker) {
     if (!all_finite(size, S + b * size)) {
       std::fill_n(Q + b * size, size, std::numeric_limits<T>::quiet_NaN());
       info[b] = kNonFinite;
     } else {
       info[b] = orthonormalize_columns(m, n, S + b * size, Q + b * size, worker) ? kGood : kRankDeficient;
     }
-  });
+  };
+  if constexpr (std::is_same_v<T, float>) {
+    const auto side_by_side = [&](int64_t group, Worker& worker) {
+      const int64_t first = group * kSideBySide, count = std::min(kSideBySide, batch - first);
+      double bounds[kSideBySide];
+      orthonormal_side_by_side(count, m, n, S + first * size, Q + first * size, bounds, worker);
+      for (int64_t i = 0; i < count; ++i) {
+        info[first + i] = kGood;  // what is dependent or not finite has no such bound
+        if (!(std::numeric_limits<double>::epsilon() * bounds[i] <= kOrthogonal)) one(first + i, worker);
+      }
+    };
+    if (0 < n && n <= kSmall && size <= kSmall * kSmall)
+      return for_each_of_one_size(parallel, (batch + kSideBySide - 1) / kSideBySide, 2 * kSideBySide * size * n,
+                                  side_by_side);
+  }
+  for_each_of_one_size(parallel, batch, 2 * size * n, one);
 }
 
 template bool orthonormalize_columns<float>(int64_t, int64_t, const float*, float*, Worker&);

@@ -10,7 +10,7 @@ inline constexpr int64_t kBlock =
     256;  // rows and columns of a block of C: its panels of B stay in the second-level one
 
 inline constexpr int64_t kLanes = 16;   // of the widest vector
-inline constexpr int64_t kSolve = 32;   // rows of a triangle that is factored by columns, solved by substitution
+inline constexpr int64_t kSolve = 32;   // rows of a matrix that is factored, or solved with, without blocks
 inline constexpr int64_t kProbing = 4;  // vectors that probe whether columns are orthonormal
 inline constexpr int64_t kStrip = 32;   // rows whose columns are permuted at once
 
@@ -100,6 +100,8 @@ struct Leaves {
   alignas(64) double Z[kLeaf][kLeaf][kLeaves];  // eigenvectors as rows
 };
 
+inline constexpr int64_t kSide = 8;  // small matrices that are orthonormalized side by side
+
 template <class T>
 struct Kernels {
   void (*block)(const Product<T>& product, const Range& range, T* workspace);
@@ -114,11 +116,16 @@ struct Kernels {
   T (*largest)(int64_t count, const T* x);       // magnitude; infinite or NaN where one element is
   double (*squares)(int64_t count, const T* x);  // their sum, in float64
   void (*block_rows)(const BlockRows<T>& rows);
-  bool (*cholesky)(int64_t n, T* A, int64_t lda);  // n ≤ kSolve
+  bool (*cholesky)(int64_t n, T* A, int64_t lda);             // n ≤ kSolve
+  void (*lu_of_signed)(int64_t n, double* A, double* signs);  // n ≤ kSolve
   void (*gather_columns)(int64_t m, int64_t n, const int64_t* from, const T* X, T* Y, T* room);
   void (*column_products)(int64_t m, int64_t n, const T* X, int64_t ldx, const T* Y, int64_t ldy, double* sums);
   double (*residual)(int64_t count, int64_t n, const T* X, const T* Y, const T* d, T* R);
   void (*probe)(int64_t m, int64_t n, const T* Q, const T* V, T* Y);  // Y[kProbing,n] ← VQᵀQ
+  // Y_ij ← X_ij scales[j]; from T to double, from T to T, from double to T. Without scales Y ← X.
+  void (*widen_columns)(int64_t m, int64_t n, const T* X, int64_t ldx, const double* scales, double* Y, int64_t ldy);
+  void (*scale_columns)(int64_t m, int64_t n, const T* X, int64_t ldx, const double* scales, T* Y, int64_t ldy);
+  void (*narrow_columns)(int64_t m, int64_t n, const double* X, int64_t ldx, const double* scales, T* Y, int64_t ldy);
   void (*rotation)(int64_t n, const T* B, const T* diagonal, T floor, T least, T* R);
   void (*spread_lower)(int64_t n, const T* A, T* S, int64_t lds);  // into the S of a Reduction
   void (*mirror_squares)(int64_t n, T* S, int64_t lds);            // of such an S, whose lower triangle has changed
@@ -134,6 +141,11 @@ struct Kernels {
   void (*secular_vectors)(const SecularVectors<T>& vectors, int64_t first, int64_t end);
   // The first `count` leaves: d ← eigenvalues in any order, Z ← eigenvectors. False where one does not converge.
   bool (*ql)(int64_t count, Leaves& leaves);
+  // Q ← S L⁻ᵀ for the Cholesky factors L of SᵀS, in float64, of up to kSide matrices S[m,n], one after the other.
+  // bounds[kSide] ← at least ‖L⁻¹‖_F² for unit columns; NaN or infinite where it breaks down. room: kSide (m' n' + n'² +
+  // 3 n' + m n / 2) doubles, m' and n' rounded up to 4.
+  void (*orthonormal_side_by_side)(int64_t count, int64_t m, int64_t n, const float* S, float* Q, double* bounds,
+                                   double* room);
 };
 
 // The best set that the processor has, or what KRONLA_ISA demands.

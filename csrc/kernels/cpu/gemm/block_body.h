@@ -20,6 +20,7 @@
 #include "kernels/cpu/gemm/tridiagonal_body.h"
 // Of these:
 #include "kernels/cpu/gemm/column_body.h"
+#include "kernels/cpu/gemm/side_by_side_body.h"
 
 template <class T, bool Pairs = false>
 constexpr Kernels<T> kKernels = {block<T, false>,
@@ -33,10 +34,14 @@ constexpr Kernels<T> kKernels = {block<T, false>,
                                  squares<T>,
                                  block_rows<T>,
                                  cholesky<T>,
+                                 lu_of_signed,
                                  gather_columns<T>,
                                  column_products<T>,
                                  residual<T>,
                                  probe<T>,
+                                 scale_columns<T, double>,
+                                 scale_columns<T, T>,
+                                 scale_columns<double, T>,
                                  rotation<T>,
                                  spread_lower<T>,
                                  mirror_squares<T>,
@@ -46,4 +51,5 @@ constexpr Kernels<T> kKernels = {block<T, false>,
                                  secular_roots,
                                  secular_weights,
                                  secular_vectors<T>,
-                                 ql};
+                                 ql,
+                                 orthonormal_side_by_side};

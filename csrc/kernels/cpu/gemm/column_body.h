@@ -96,6 +96,30 @@ void probe(int64_t m, int64_t n, const T* Q, const T* V, T* Y) {
   }
 }
 
+// Y_ij ← X_ij scales[j], rounded once; without scales Y ← X.
+template <class From, class To>
+void scale_columns(int64_t m, int64_t n, const From* X, int64_t ldx, const double* scales, To* Y, int64_t ldy) {
+  const int64_t whole = n / 8 * 8;
+  for (int64_t i = 0; i < m; ++i) {
+    const From* x = X + i * ldx;
+    To* y = Y + i * ldy;
+    for (int64_t j = 0; j < whole; j += 8) {
+      typename Eight<From>::Vector from;
+      __builtin_memcpy(&from, x + j, sizeof from);
+      Doubles8 value = __builtin_convertvector(from, Doubles8);
+      if (scales != nullptr) {
+        Doubles8 scale;
+        __builtin_memcpy(&scale, scales + j, sizeof scale);
+        value *= scale;
+      }
+      const auto to = __builtin_convertvector(value, typename Eight<To>::Vector);
+      __builtin_memcpy(y + j, &to, sizeof to);
+    }
+    for (int64_t j = whole; j < n; ++j)
+      y[j] = static_cast<To>(scales == nullptr ? static_cast<double>(x[j]) : static_cast<double>(x[j]) * scales[j]);
+  }
+}
+
 inline float with_sign(float x, float sign) { return __builtin_copysignf(x, sign); }
 inline double with_sign(double x, double sign) { return __builtin_copysign(x, sign); }
 

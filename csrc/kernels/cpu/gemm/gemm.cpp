@@ -9,6 +9,7 @@
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/cpu/gemm/block.h"
@@ -64,11 +65,16 @@ T* workspace() {
 // The end of part i of `count` equal parts of `size`, in multiples of 32.
 int64_t part(int64_t size, int64_t count, int64_t i) { return std::min(size, (size * i / count + 31) / 32 * 32); }
 
+bool worth_sharing(const Parallel& team, int64_t multiplications) {
+  constexpr int64_t kWaking = 500000;  // multiplications in the time that it takes to wake a thread
+  return team.threads > 1 && team.launch != nullptr && multiplications >= 2 * kWaking;
+}
+
 // Rows and columns of the blocks: smaller ones where a team would else stand by.
 int64_t side_of_blocks(const Parallel& team, int64_t m, int64_t n, int64_t k, bool lower) {
-  constexpr int64_t kLeast = 32, kWorthSharing = 1000000;  // multiplications: twice what it costs to wake a thread
+  constexpr int64_t kLeast = 32;
   int64_t side = kernels::kBlock;
-  if (team.threads <= 1 || team.launch == nullptr || m * n * k < kWorthSharing) return side;
+  if (!worth_sharing(team, m * n * k)) return side;
   const auto blocks = [&] {
     const int64_t down = (m + side - 1) / side, across = (n + side - 1) / side;
     return lower ? down * (down + 1) / 2 : down * across;
@@ -221,7 +227,9 @@ void solve(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw) {
 
 template <class T>
 void solve_right_transposed(const Parallel& team, int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw) {
-  constexpr int64_t rows = 256;  // each has the same bits in any company
+  // Rows that are solved at once, each with the same bits in any company: even shares, but L is read anew for each.
+  int64_t rows = 256;
+  if (worth_sharing(team, m * n * n / 2)) rows = std::clamp((m / team.threads + 31) / 32 * 32, int64_t{64}, rows);
   share(team, (m + rows - 1) / rows,
         [&](int64_t i) { solve(std::min(rows, m - i * rows), n, L, ldl, W + i * rows * ldw, ldw); });
 }
@@ -236,6 +244,8 @@ bool cholesky(const Parallel& team, int64_t n, T* A, int64_t lda) {
   syrk(team, Op::N, n - h, h, T(-1), side, lda, T(1), rest, lda);
   return cholesky(team, n - h, rest, lda);
 }
+
+void lu_of_signed(int64_t n, double* A, double* signs) { kernels::chosen<double>().lu_of_signed(n, A, signs); }
 
 template <class T>
 void mirror_lower(int64_t n, T* A) {
@@ -272,6 +282,21 @@ template <class T>
 void column_products(int64_t m, int64_t n, const T* X, int64_t ldx, const T* Y, int64_t ldy, double* sums) {
   kernels::chosen<T>().column_products(m, n, X, ldx, Y, ldy, sums);
 }
+
+template <class From, class To>
+void scale_columns(int64_t m, int64_t n, const From* X, int64_t ldx, const double* scales, To* Y, int64_t ldy) {
+  if constexpr (std::is_same_v<From, To>) {
+    kernels::chosen<From>().scale_columns(m, n, X, ldx, scales, Y, ldy);
+  } else if constexpr (std::is_same_v<To, double>) {
+    kernels::chosen<From>().widen_columns(m, n, X, ldx, scales, Y, ldy);
+  } else {
+    kernels::chosen<To>().narrow_columns(m, n, X, ldx, scales, Y, ldy);
+  }
+}
+template void scale_columns(int64_t, int64_t, const float*, int64_t, const double*, float*, int64_t);
+template void scale_columns(int64_t, int64_t, const double*, int64_t, const double*, double*, int64_t);
+template void scale_columns(int64_t, int64_t, const float*, int64_t, const double*, double*, int64_t);
+template void scale_columns(int64_t, int64_t, const double*, int64_t, const double*, float*, int64_t);
 
 template <class T>
 void rayleigh_quotients(const Parallel& team, int64_t n, const T* Q, const T* AQ, double* quotients) {
@@ -316,6 +341,15 @@ double residual(const Parallel& team, int64_t m, int64_t n, const T* X, const T*
 template <class T>
 void rotation(int64_t n, const T* B, const T* diagonal, T floor, T* R) {
   kernels::chosen<T>().rotation(n, B, diagonal, floor, std::numeric_limits<T>::min(), R);
+}
+
+void orthonormal_side_by_side(int64_t count, int64_t m, int64_t n, const float* S, float* Q, double* bounds,
+                              Worker& worker) {
+  static_assert(kSideBySide == kernels::kSide);
+  const Worker::Scope scope(worker);
+  const int64_t rows = (m + 3) / 4 * 4, columns = (n + 3) / 4 * 4;
+  double* room = worker.take<double>(kSideBySide * ((rows + columns + 3) * columns + (m * n + 1) / 2));
+  kernels::chosen<float>().orthonormal_side_by_side(count, m, n, S, Q, bounds, room);
 }
 
 #define KRONLA_INSTANTIATE(T)                                                                                        \

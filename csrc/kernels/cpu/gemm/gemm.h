@@ -71,6 +71,11 @@ void solve_right_transposed(const Parallel& team, int64_t m, int64_t n, const T*
 template <class T>
 bool cholesky(const Parallel& team, int64_t n, T* A, int64_t lda);
 
+// A[n,n] ← L and U, L with ones on the diagonal, of A + diag(signs), whose ±1 are chosen to move each pivot away from 0:
+// of a block of a matrix with orthonormal columns all pivots are of magnitude 1 to 2. n ≤ 32; rows are 32 elements apart,
+// of which those beyond n are finite.
+void lu_of_signed(int64_t n, double* A, double* signs);
+
 // The upper triangle of A[n,n] becomes the mirror image of the lower: symmetric to the bit.
 template <class T>
 void mirror_lower(int64_t n, T* A);
@@ -111,10 +116,22 @@ double orthogonality_gap(const Parallel& team, int64_t m, int64_t n, const T* Q)
 template <class T>
 double residual(const Parallel& team, int64_t m, int64_t n, const T* X, const T* Y, const T* d, T* R);
 
+// Y_ij ← X_ij scales[j], rounded once, for X[m,n]; without scales (nullptr) Y ← X. One of From and To is T, the other T or
+// double.
+template <class From, class To>
+void scale_columns(int64_t m, int64_t n, const From* X, int64_t ldx, const double* scales, To* Y, int64_t ldy);
+
 // The skew R[n,n] of the rotations that reduce the lower triangle of B[n,n], B_ij = o, d = diagonal[i] - diagonal[j]:
 // R_ij ← -o s √(d² + o²) / (d² + 2o² + floor) for i > j, with the sign s of d.
 template <class T>
 void rotation(int64_t n, const T* B, const T* diagonal, T floor, T* R);
+
+// Q ← S L⁻ᵀ for the Cholesky factors L of SᵀS, in float64, of `count` ≤ kSideBySide matrices S[m,n], one after the other.
+// bounds[kSideBySide] ← at least ‖L⁻¹‖_F² for unit columns; NaN or infinite where it breaks down. Every matrix has
+// the same bits in any company.
+inline constexpr int64_t kSideBySide = 8;
+void orthonormal_side_by_side(int64_t count, int64_t m, int64_t n, const float* S, float* Q, double* bounds,
+                              Worker& worker);
 
 // "avx512", "avx2" or "portable": the best that the processor has, or what the environment variable KRONLA_ISA demands,
 // read once. Throws std::runtime_error for a name that is none of these or that the processor cannot run.

@@ -80,3 +80,40 @@ bool cholesky(int64_t n, T* A, int64_t lda) {
   move_transposed(n, n, x, kSolve, A, lda);
   return true;
 }
+
+// A[n,n] ← its LU factors after signs[k], ±1, was added to each pivot away from 0: magnitudes of 1 or more. Rows are kSolve
+// apart. Each row takes four pivots at once; their rows are kept with zeros before what acts, so that vectors are whole.
+inline void lu_of_signed(int64_t n, double* A, double* signs) {
+  using S = Simd<double>;
+  constexpr int64_t steps = 4;
+  alignas(64) double pivots[steps][kSolve];
+  double inverse[steps];
+  for (int64_t k = 0; k < n; k += steps) {
+    for (int64_t s = 0; s < steps; ++s)
+      for (int64_t j = 0; j < kSolve; ++j) pivots[s][j] = 0.0;
+    for (int64_t i = k; i < n; ++i) {
+      double* row = A + i * kSolve;
+      const int64_t known = smaller(steps, i - k);
+      double factor[steps] = {};
+      for (int64_t s = 0; s < known; ++s) {
+        factor[s] = row[k + s];
+        for (int64_t t = 0; t < s; ++t) factor[s] -= factor[t] * pivots[t][k + s];
+        factor[s] *= inverse[s];
+      }
+      const S::Vector first = S::broadcast(-factor[0]), second = S::broadcast(-factor[1]);
+      const S::Vector third = S::broadcast(-factor[2]), fourth = S::broadcast(-factor[3]);
+      for (int64_t j = k / S::lanes * S::lanes; j < n; j += S::lanes) {
+        S::Vector x = S::fused(first, S::load(pivots[0] + j), S::load(row + j));
+        x = S::fused(second, S::load(pivots[1] + j), x);
+        x = S::fused(third, S::load(pivots[2] + j), x);
+        S::store(row + j, S::fused(fourth, S::load(pivots[3] + j), x));
+      }
+      for (int64_t s = 0; s < known; ++s) row[k + s] = factor[s];
+      if (known == steps) continue;
+      signs[i] = row[i] < 0.0 ? -1.0 : 1.0;
+      row[i] += signs[i];
+      inverse[known] = 1.0 / row[i];
+      for (int64_t j = i + 1; j < n; ++j) pivots[known][j] = row[j];
+    }
+  }
+}
