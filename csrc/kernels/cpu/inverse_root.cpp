@@ -9,6 +9,7 @@
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/eigh/eigh.h"
 #include "kernels/cpu/eigh/tridiagonal.h"
+#include "kernels/cpu/eigh/tridiagonal_eigh.h"
 #include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/root_polynomial.h"
 #include "kernels/cpu/root_residual.h"
@@ -71,51 +72,95 @@ void restore_lower(int64_t n, const double* diagonal, double* D) {
   for (int64_t i = 0; i < n; ++i) D[i * n + i] = diagonal[i];
 }
 
-// In float64, which small eigenvalues need, up to the vectors of the tridiagonal form. The reflectors take the place of D's
-// lower triangle, which comes back from the upper one.
-template <class T>
-void by_eigh(int64_t n, double* D, double p, double tolerance, Root<T>& root, Worker& worker) {
+// D's tridiagonal form: d and e, and the reflectors, in the place of D's lower triangle, and tau. D was of magnitude 1.
+struct Tridiagonal {
+  int64_t n;
+  double *D, *tau, *d, *e;
+};
+
+// w[n], and the eigenvectors of the form as rows of V[n,n]. float64 up to there, which small eigenvalues need, but for the
+// products of vectors. False where an iteration does not converge.
+template <class V>
+bool solve(const Tridiagonal& form, double* w, V* vectors, Worker& worker) {
   const Worker::Scope scope(worker);
-  ++root.steps;
-  double *w = worker.take<double>(n), *tau = worker.take<double>(n), *V = worker.take<double>(n * n);
-  double* diagonal = worker.take<double>(n);
-  for (int64_t i = 0; i < n; ++i) diagonal[i] = D[i * n + i];
-  if (!eigendecompose_tridiagonal(n, D, tau, V, w, worker)) {
-    root.least = 0.0;
-    std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
-    return restore_lower(n, diagonal, D);
-  }
-  root.least = least_ratio(n, w);
-  // What eigh rounds below its own noise is set to that noise: whether D is positive definite is not for eigh to say.
+  double* e = worker.take<double>(form.n);
+  std::copy_n(form.d, form.n, w);
+  std::copy_n(form.e, form.n, e);
+  return tridiagonal_eigh(form.n, w, e, vectors, Precision::Float64, worker);
+}
+
+// What eigh rounds below its own noise is set to that noise: whether D is positive definite is not for eigh to say.
+void raise_to_noise(int64_t n, double* w) {
   const double noise = std::numeric_limits<double>::epsilon() * w[n - 1];
   for (int64_t i = 0; i < n; ++i) w[i] = std::max(w[i], noise);
-  const auto finish = [&](const auto* result) {
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t j = 0; j <= i; ++j)
-        root.X[i * n + j] = static_cast<T>(static_cast<double>(result[i * n + j]) * root.back);
-    mirror_lower(n, root.X);
-    restore_lower(n, diagonal, D);
-  };
-  if constexpr (std::is_same_v<T, float>) {
-    if (n > kWideProducts && is_integer(p) && is_gentle(w[n - 1] / w[0], p, tolerance)) {
-      float *reflectors = root.X, *vectors = worker.take<float>(n * n), *t = worker.take<float>(n);
-      std::copy_n(D, n * n, reflectors);
-      std::copy_n(V, n * n, vectors);
-      std::copy_n(tau, n, t);
-      product_of_powers(n, reflectors, t, p, w, vectors, root.X, worker);
-      return finish(root.X);
-    }
-  }
-  double* product = worker.take<double>(n * n);
-  product_of_powers(n, D, tau, p, w, V, product, worker);
-  finish(product);
-  if (is_integer(p)) return;
+}
+
+// X ← result / unit, a lower triangle.
+template <class T, class V>
+void finish(int64_t n, const V* result, Root<T>& root) {
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j <= i; ++j)
+      root.X[i * n + j] = static_cast<T>(static_cast<double>(result[i * n + j]) * root.back);
+  mirror_lower(n, root.X);
+}
+
+// All vectors in float32. False where that is not good enough for D's condition.
+bool by_float32_vectors(const Tridiagonal& form, double p, double tolerance, Root<float>& root, Worker& worker) {
+  const Worker::Scope scope(worker);
+  const int64_t n = form.n;
+  float *vectors = worker.take<float>(n * n), *tau = worker.take<float>(n);
+  double* w = worker.take<double>(n);
+  if (!solve(form, w, vectors, worker)) return false;
+  root.least = least_ratio(n, w);
+  raise_to_noise(n, w);
+  if (!is_gentle(w[n - 1] / w[0], p, tolerance)) return false;
+  std::copy_n(form.D, n * n, root.X);
+  std::copy_n(form.tau, n, tau);
+  product_of_powers(n, root.X, tau, p, w, vectors, root.X, worker);
+  finish(n, root.X, root);
+  return true;
+}
+
+// All in float64. False where an iteration does not converge. D is whole afterwards, and residual known for a p that is no
+// integer.
+template <class T>
+bool by_float64_vectors(const Tridiagonal& form, const double* diagonal, double p, Root<T>& root, Worker& worker) {
+  const Worker::Scope scope(worker);
+  const int64_t n = form.n;
+  double *V = worker.take<double>(n * n), *product = worker.take<double>(n * n), *w = worker.take<double>(n);
+  if (!solve(form, w, V, worker)) return false;
+  root.least = least_ratio(n, w);
+  raise_to_noise(n, w);
+  product_of_powers(n, form.D, form.tau, p, w, V, product, worker);
+  finish(n, product, root);
+  restore_lower(n, diagonal, form.D);
+  if (is_integer(p)) return true;
   for (int64_t i = 0; i < n; ++i) {
     const double factor = std::pow(w[i], 0.5 / p - 0.5);
     for (int64_t j = 0; j < n; ++j) V[i * n + j] *= factor;
   }
   transpose(n, n, V, product);
-  root.residual = identity_error(n, {V, D, product}, worker);
+  root.residual = identity_error(n, {V, form.D, product}, worker);
+  return true;
+}
+
+// D is tridiagonal for a while: its lower triangle comes back from the upper one.
+template <class T>
+void by_eigh(int64_t n, double* D, double p, double tolerance, Root<T>& root, Worker& worker) {
+  const Worker::Scope scope(worker);
+  ++root.steps;
+  double* diagonal = worker.take<double>(n);
+  for (int64_t i = 0; i < n; ++i) diagonal[i] = D[i * n + i];
+  const Tridiagonal form{n, D, worker.take<double>(n), worker.take<double>(n), worker.take<double>(n)};
+  reduce_to_tridiagonal(n, D, form.tau, form.d, form.e, worker);
+  bool done = false;
+  if constexpr (std::is_same_v<T, float>)
+    done = n > kWideProducts && is_integer(p) && by_float32_vectors(form, p, tolerance, root, worker);
+  if (!done && !by_float64_vectors(form, diagonal, p, root, worker)) {
+    root.least = 0.0;
+    std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
+  }
+  restore_lower(n, diagonal, D);
 }
 
 // The residual of X / back.

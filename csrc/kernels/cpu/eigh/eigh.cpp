@@ -26,30 +26,19 @@ double bring_into_range(int64_t n, T* A) {
 }  // namespace
 
 template <class T>
-bool eigendecompose_tridiagonal(int64_t n, T* A, T* tau, T* Z, double* w, Worker& worker) {
-  const Worker::Scope scope(worker);
-  const double scale = bring_into_range(n, A);
-  double* e = worker.take<double>(n);
-  reduce_to_tridiagonal(n, A, tau, w, e, worker);
-  if (!tridiagonal_eigh(n, w, e, Z, worker)) return false;
-  for (int64_t i = 0; i < n; ++i) w[i] /= scale;
-  return true;
-}
-
-template <class T>
 bool eigendecompose(int64_t n, T* A, T* V, T* w, Worker& worker) {
   const Worker::Scope scope(worker);
   T* tau = worker.take<T>(n);
-  double* wide = worker.take<double>(n);
-  if (!eigendecompose_tridiagonal(n, A, tau, V, wide, worker)) return false;
+  double *d = worker.take<double>(n), *e = worker.take<double>(n);
+  const double scale = bring_into_range(n, A);
+  reduce_to_tridiagonal(n, A, tau, d, e, worker);
+  if (!tridiagonal_eigh(n, d, e, V, Precision::OfVectors, worker)) return false;
   back_transform(n, A, tau, V, worker);
-  for (int64_t i = 0; i < n; ++i) w[i] = static_cast<T>(wide[i]);
+  for (int64_t i = 0; i < n; ++i) w[i] = static_cast<T>(d[i] / scale);
   return true;
 }
 
 template bool eigendecompose<float>(int64_t, float*, float*, float*, Worker&);
 template bool eigendecompose<double>(int64_t, double*, double*, double*, Worker&);
-template bool eigendecompose_tridiagonal<float>(int64_t, float*, float*, float*, double*, Worker&);
-template bool eigendecompose_tridiagonal<double>(int64_t, double*, double*, double*, double*, Worker&);
 
 }  // namespace kronla

@@ -13,9 +13,4 @@ namespace kronla {
 template <class T>
 bool eigendecompose(int64_t n, T* A, T* V, T* w, Worker& worker);
 
-// All of it but the last part: w, and the eigenvectors Z[n,n] of the tridiagonal form, as rows. back_transform(A, tau, Z)
-// makes them those of A, and may do so in another precision: in float32 that turns all of them by 1e-7, no more.
-template <class T>
-bool eigendecompose_tridiagonal(int64_t n, T* A, T* tau, T* Z, double* w, Worker& worker);
-
 }  // namespace kronla

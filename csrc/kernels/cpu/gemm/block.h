@@ -82,7 +82,8 @@ struct Secular {
   static int64_t padded(int64_t k) { return (k / kStep + 2) * kStep; }
 };
 
-// Rows i of S[k,k], lds apart: z_j/(d_j − λ_i), normalised. d and z as above, in any order. row: lds elements of workspace.
+// Rows i of S[k,k], lds apart: z_j/(d_j − λ_i), normalised, and, unless x is null, y[·][i] ← their products with x[·] before
+// they are rounded to T. d, z and x are padded as above, in any order. row: lds elements of workspace.
 template <class T>
 struct SecularVectors {
   int64_t k;
@@ -90,6 +91,8 @@ struct SecularVectors {
   T* S;
   int64_t lds;
   double* row;
+  const double* x[2];
+  double* y[2];
 };
 
 // Tridiagonal matrices of up to kLeaf rows, side by side: those beyond a matrix's own are 0. d and e are about 1 in norm,

@@ -37,32 +37,38 @@ struct SecularSums {
   }
 };
 
-// The function of the secular equation, half its second derivative, and the sum of its terms' magnitudes, for roots from
-// `first` on. Sums go from far poles to near ones.
+// The function of the secular equation and the sum of its terms' magnitudes, for roots from `first` on; and, without the
+// terms of the two poles beside each root, its value, slope and half its second derivative. Those terms are left out because
+// beside a pole they are so large that what the others say would be lost. Sums go from far poles to near ones.
 template <int V>
 struct SecularValues {
-  Reals f[V], slope[V], bend[V], magnitude[V];
+  Reals f[V], magnitude[V], rest[V], slope[V], bend[V];
 
   __attribute__((always_inline)) void at(const Secular& p, int64_t first, const Reals* origin, const Reals* offset) {
     using S = Simd<double>;
     constexpr int64_t roots = V * S::lanes;
     SecularSums<V> left, right;
-    left.add(p, 0, first + 1, 1, origin, offset);
-    if (p.k > first + roots) right.add(p, p.k - 1, p.k - first - roots, -1, origin, offset);
+    left.add(p, 0, first, 1, origin, offset);
+    if (p.k - 1 > first + roots) right.add(p, p.k - 1, p.k - 1 - first - roots, -1, origin, offset);
+    Reals lane[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
-      f[v] = left.value[v] + right.value[v];
+      rest[v] = left.value[v] + right.value[v];
       slope[v] = left.slope[v] + right.slope[v];
       bend[v] = left.bend[v] + right.bend[v];
       magnitude[v] = right.value[v] - left.value[v];
+      for (int l = 0; l < S::lanes; ++l) lane[v][l] = static_cast<double>(v * S::lanes + l);
     }
-    // Poles between the roots of this group: to the left of some, to the right of others.
-    for (int64_t j = first + 1; j < smaller(p.k, first + roots); ++j) {
+    // Poles beside and between the roots of this group: to the left of some, to the right of others.
+    for (int64_t j = first; j < smaller(p.k, first + roots + 1); ++j) {
       const Reals pole = S::broadcast(p.d[j]), square = S::broadcast(p.squares[j]);
+      const Reals place = S::broadcast(static_cast<double>(j - first));
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) {
-        const Reals inverse = 1.0 / ((pole - origin[v]) - offset[v]), w = square * inverse, t = w * inverse;
-        f[v] += w;
+        const Truth beside = (place == lane[v]) | (place == lane[v] + 1.0);
+        const Reals inverse = 1.0 / ((pole - origin[v]) - offset[v]), w = beside ? Reals{} : square * inverse,
+                    t = w * inverse;
+        rest[v] += w;
         magnitude[v] += w < 0.0 ? -w : w;
         slope[v] += t;
         bend[v] = S::fused(t, inverse, bend[v]);
@@ -70,8 +76,12 @@ struct SecularValues {
     }
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
-      f[v] += p.inverse_rho;
-      magnitude[v] += p.inverse_rho;
+      const int64_t i = first + v * S::lanes;
+      const Reals below = S::load(p.squares + i) / ((S::load(p.d + i) - origin[v]) - offset[v]);
+      const Reals above = S::load(p.squares + i + 1) / ((S::load(p.d + i + 1) - origin[v]) - offset[v]);
+      rest[v] += p.inverse_rho;
+      f[v] = rest[v] + (below + above);
+      magnitude[v] += p.inverse_rho + (above - below);
     }
   }
 };
@@ -92,11 +102,10 @@ struct SecularBracket {
   Reals left, right, low, high;
 
   // The start is the root if all poles but the two beside it stayed what they are at the middle (Li 1993, section 4).
-  __attribute__((always_inline)) void start(const double* d, const double* squares, Reals f, Reals& origin,
+  __attribute__((always_inline)) void start(const double* d, const double* squares, Reals f, Reals c, Reals& origin,
                                             Reals& offset) {
     using S = Simd<double>;
     const Reals zero = {}, gap = right - left, weight_left = S::load(squares), weight_right = S::load(squares + 1);
-    const Reals c = f + 2.0 * (weight_left - weight_right) / gap;
     const Truth last = weight_right <= 0.0, from_right = (f < 0.0) & (weight_right > 0.0);
     const Reals sum = weight_left + weight_right;
     const Reals a = from_right ? sum - c * gap : sum + c * gap;
@@ -110,8 +119,9 @@ struct SecularBracket {
   }
 };
 
-// V vectors of roots. Steps interpolate value, slope and bend by c + s/(d_i − λ) + r/(d_{i+1} − λ), which converges
-// cubically from any start (Borges & Gragg 1993): after a step below 2⁻¹⁸ of the offset, the root is there.
+// V vectors of roots. Steps interpolate value, slope and bend by c + s/(d_i − λ) + r/(d_{i+1} − λ), to which the two poles'
+// own terms add themselves exactly. This converges cubically from any start (Borges & Gragg 1993): after a step below 2⁻¹⁸
+// of the offset, the root is there.
 template <int V>
 bool secular_group(const Secular& p, int64_t first, int64_t end) {
   using S = Simd<double>;
@@ -132,7 +142,8 @@ bool secular_group(const Secular& p, int64_t first, int64_t end) {
   at.at(p, first, origin, offset);
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v)
-    bracket[v].start(p.d + first + v * S::lanes, p.squares + first + v * S::lanes, at.f[v], origin[v], offset[v]);
+    bracket[v].start(p.d + first + v * S::lanes, p.squares + first + v * S::lanes, at.f[v], at.rest[v], origin[v],
+                     offset[v]);
 
   bool more = true;
   for (int step = 0; more && step < kSteps; ++step) {
@@ -143,9 +154,12 @@ bool secular_group(const Secular& p, int64_t first, int64_t end) {
       const Reals x = offset[v], f = at.f[v], left = bracket[v].left - x, right = bracket[v].right - x;
       Reals& low = bracket[v].low = f < 0.0 ? x : bracket[v].low;
       Reals& high = bracket[v].high = f > 0.0 ? x : bracket[v].high;
-      const Reals sum = left + right, product = left * right;
-      const Reals eta =
-          root_between(sum * f - product * at.slope[v], product * f, f - sum * at.slope[v] + product * at.bend[v]);
+      const Reals sum = left + right, product = left * right, rest = at.rest[v], slope = at.slope[v];
+      const Reals weight_left = S::load(p.squares + first + v * S::lanes),
+                  weight_right = S::load(p.squares + first + v * S::lanes + 1);
+      const Reals eta = root_between((sum * rest - product * slope) + (weight_left + weight_right),
+                                     product * rest + (left * weight_right + right * weight_left),
+                                     rest - sum * slope + product * at.bend[v]);
       const Reals size = f < 0.0 ? -f : f, next = x + eta;
       const Truth solved = size <= tolerance * at.magnitude[v];
       const Truth close = (eta < 0.0 ? -eta : eta) <= small * (x < 0.0 ? -x : x);
@@ -224,6 +238,12 @@ void secular_vectors(const SecularVectors<T>& p, int64_t first, int64_t end) {
     for (int64_t j = 0; j < p.k; j += lanes) {
       const Narrow x = __builtin_convertvector(scale * S::load(p.row + j), Narrow);
       __builtin_memcpy(row + j, &x, sizeof x);
+    }
+    for (int v = 0; v < 2 && p.x[v] != nullptr; ++v) {
+      Reals product = {};
+      for (int64_t j = 0; j < p.k; j += lanes)
+        product = S::fused(scale * S::load(p.row + j), S::load(p.x[v] + j), product);
+      p.y[v][i] = S::sum(product);
     }
   }
 }
