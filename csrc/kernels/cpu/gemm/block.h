@@ -17,6 +17,8 @@ inline constexpr int64_t kStrip = 32;   // rows whose columns are permuted at on
 // Elements of workspace for a block: strips of A and panels of B, rounded up to whole ones.
 inline constexpr int64_t kWorkspace = kDepth * (2 * kBlock + 64);
 
+inline constexpr int kAhead = 3;  // pieces of memory
+
 // C ← alpha op(A) op(B) + beta C. a_row is the distance of two rows of op(A), a_step that of two elements of a row.
 template <class T>
 struct Product {
@@ -28,10 +30,13 @@ struct Product {
   T alpha, beta;
   T* C;
   int64_t ldc;
-  bool lower;  // only the lower triangle of C is wanted
+  bool lower;                      // only the lower triangle of C is wanted
+  bool mirrored = false;           // of such a product: the upper triangle becomes its mirror image
+  const char* ahead[kAhead] = {};  // memory that is read next: brought nearer meanwhile
+  int64_t ahead_bytes[kAhead] = {};
 };
 
-// A block of C: rows [row, row_end), columns [column, column_end).
+// A block of C: rows [row, row_end), columns [column, column_end). If mirrored, on the diagonal (row = column) or below it.
 struct Range {
   int64_t row, row_end, column, column_end;
 };
@@ -108,6 +113,7 @@ struct Kernels {
   // pairs[n] ← (x[j], y[j]), (x[j], 0) without y; pairs[⌈n/2⌉] ← (x[2j], x[2j+1]); rounded to bfloat16. nullptr likewise.
   void (*pair_rows)(int64_t n, const T* x, const T* y, T* pairs);
   void (*pair_neighbours)(int64_t n, const T* x, T* pairs);
+  void (*interleave)(int64_t n, const uint16_t* x, const uint16_t* y, T* pairs);  // pair_rows of bfloat16
   void (*mirror_lower)(int64_t n, T* A);
   void (*transpose)(int64_t m, int64_t n, const T* A, T* B);
   void (*solve)(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw);  // W ← W L⁻ᵀ, n ≤ kSolve
