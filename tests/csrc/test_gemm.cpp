@@ -62,8 +62,8 @@ void check_mirrored(const kernels::Kernels<T>& set, int64_t k, const kernels::Ra
   set.block(product, range, workspace.data());
   product.C = C.data();
   product.mirrored = true;
-  product.ahead[1] = reinterpret_cast<const char*>(A.data());  // what is fetched changes no result
-  product.ahead_bytes[1] = n * k * static_cast<int64_t>(sizeof(T));
+  const Memory ahead[kAhead] = {{}, {A.data(), n * k * static_cast<int64_t>(sizeof(T))}, {}};
+  product.ahead = ahead;  // what is fetched changes no result
   set.block(product, range, workspace.data());
   const auto within = [&](int64_t i, int64_t j) {
     return j <= i && i >= range.row && i < range.row_end && j >= range.column && j < range.column_end;

@@ -77,7 +77,7 @@ Beside ahead(const Matrix<Plan<T>>& next, size_t k) {
                 result = plan.turns.back().result() * size;
   const auto part = [&](const void* memory, int64_t bytes) {
     const int64_t begin = bytes * static_cast<int64_t>(k) / turns, end = bytes * static_cast<int64_t>(k + 1) / turns;
-    return Beside::Memory{static_cast<const char*>(memory) + next.index * bytes + begin, end - begin};
+    return Memory{static_cast<const char*>(memory) + next.index * bytes + begin, end - begin};
   };
   return {false,
           {{turn.M + next.index * turn.rows * turn.cols, matrix},

@@ -103,6 +103,7 @@ template <class T>
 struct Gradient {
   const FactorGroup<T>* factors;
   int64_t count, batch;
+  int64_t bytes;  // of one matrix
 };
 
 template <class T>
@@ -110,29 +111,29 @@ std::vector<Gradient<T>> gradients_of(const std::vector<FactorGroup<T>>& groups)
   constexpr int64_t kSmall = int64_t{1} << 15;  // elements: half of a second-level cache
   std::vector<Gradient<T>> gradients;
   for (const FactorGroup<T>& group : groups) {
-    const bool small = group.outer * group.dim * group.inner <= kSmall;
+    const int64_t size = group.outer * group.dim * group.inner;
     Gradient<T>* last = gradients.empty() ? nullptr : &gradients.back();
-    if (last != nullptr && small && last->factors->G == group.G && last->batch == group.batch) {
+    if (last != nullptr && size <= kSmall && last->factors->G == group.G && last->batch == group.batch) {
       ++last->count;
     } else {
-      gradients.push_back({&group, 1, group.batch});
+      gradients.push_back({&group, 1, group.batch, size * element_size(group.G_type)});
     }
   }
   return gradients;
 }
 
-// Part k of n of a gradient's memory.
+// One of `count` parts of a gradient's memory.
 template <class T>
-Beside::Memory part_of(const Matrix<Gradient<T>>& gradient, int64_t k, int64_t n) {
+Memory part_of(const Matrix<Gradient<T>>& gradient, int64_t k, int64_t count) {
   if (gradient.group == nullptr) return {};
-  const FactorGroup<T>& group = *gradient.group->factors;
-  const int64_t bytes = group.outer * group.dim * group.inner * element_size(group.G_type);
-  const int64_t begin = bytes * k / n, end = bytes * (k + 1) / n;
-  return {static_cast<const char*>(group.G) + gradient.index * bytes + begin, end - begin};
+  const int64_t bytes = gradient.group->bytes, size = count == 1 ? bytes : bytes / 2;
+  if (k > 1) return {};  // of more than two factors the first two bring it
+  return {static_cast<const char*>(gradient.group->factors->G) + gradient.index * bytes + k * size,
+          k == 0 ? size : bytes - size};
 }
 
 template <class T>
-Beside::Memory factor_of(const Matrix<Gradient<T>>& gradient, int64_t k) {
+Memory factor_of(const Matrix<Gradient<T>>& gradient, int64_t k) {
   if (gradient.group == nullptr) return {};
   const FactorGroup<T>& group = gradient.group->factors[k];
   const int64_t size = group.dim * group.dim;
@@ -145,7 +146,7 @@ void update_factors_of(const Matrix<Gradient<T>>& gradient, const Matrix<Gradien
                        Worker& worker) {
   const int64_t count = gradient.group->count;
   for (int64_t k = 0; k < count; ++k) {
-    const Beside::Memory factor = k + 1 < count ? factor_of(gradient, k + 1) : factor_of(next, 0);
+    const Memory factor = k + 1 < count ? factor_of(gradient, k + 1) : factor_of(next, 0);
     update_factor(gradient.group->factors[k], gradient.index, beta, alpha, {true, {factor, part_of(next, k, count)}},
                   worker);
   }

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/gemm/memory.h"
+
 namespace kronla::kernels {
 
 inline constexpr int64_t kDepth = 256;  // of a pass over k: a strip of A then stays in the first-level cache
@@ -17,8 +19,6 @@ inline constexpr int64_t kStrip = 32;   // rows whose columns are permuted at on
 // Elements of workspace for a block: strips of A and panels of B, rounded up to whole ones.
 inline constexpr int64_t kWorkspace = kDepth * (2 * kBlock + 64);
 
-inline constexpr int kAhead = 3;  // pieces of memory
-
 // C ← alpha op(A) op(B) + beta C. a_row is the distance of two rows of op(A), a_step that of two elements of a row.
 template <class T>
 struct Product {
@@ -30,10 +30,9 @@ struct Product {
   T alpha, beta;
   T* C;
   int64_t ldc;
-  bool lower;                      // only the lower triangle of C is wanted
-  bool mirrored = false;           // of such a product: the upper triangle becomes its mirror image
-  const char* ahead[kAhead] = {};  // memory that is read next: brought nearer meanwhile
-  int64_t ahead_bytes[kAhead] = {};
+  bool lower;                     // only the lower triangle of C is wanted
+  bool mirrored = false;          // of such a product: the upper triangle becomes its mirror image
+  const Memory* ahead = nullptr;  // kAhead pieces, or null
 };
 
 // A block of C: rows [row, row_end), columns [column, column_end). If mirrored, on the diagonal (row = column) or below it.

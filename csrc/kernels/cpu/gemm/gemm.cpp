@@ -94,7 +94,7 @@ void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& prod
   const int64_t down = (m + side - 1) / side, across = (n + side - 1) / side;
   if (down * across == 1) return block(product, {0, m, 0, n}, workspace<T>());
   Product<T> part_of = product;
-  for (int64_t& bytes : part_of.ahead_bytes) bytes = 0;  // none of many blocks
+  part_of.ahead = nullptr;  // for none of many blocks
   std::vector<Range> ranges;
   for (int64_t i = 0; i < down; ++i)
     for (int64_t j = 0; j < (product.lower ? i + 1 : across); ++j)
@@ -108,24 +108,20 @@ void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& prod
 template <class T>
 Product<T> product_of(Op a, Op b, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb, T beta, T* C,
                       int64_t ldc, bool lower, const Beside& beside) {
-  Product<T> product{k,
-                     A,
-                     a == Op::N ? lda : 1,
-                     a == Op::N ? 1 : lda,
-                     B,
-                     b == Op::N ? ldb : 1,
-                     b == Op::N ? 1 : ldb,
-                     alpha,
-                     beta,
-                     C,
-                     ldc,
-                     lower,
-                     beside.mirrored};
-  for (int i = 0; i < kernels::kAhead; ++i) {
-    product.ahead[i] = static_cast<const char*>(beside.next[i].begin);
-    product.ahead_bytes[i] = beside.next[i].bytes;
-  }
-  return product;
+  return {k,
+          A,
+          a == Op::N ? lda : 1,
+          a == Op::N ? 1 : lda,
+          B,
+          b == Op::N ? ldb : 1,
+          b == Op::N ? 1 : ldb,
+          alpha,
+          beta,
+          C,
+          ldc,
+          lower,
+          beside.mirrored,
+          beside.next};
 }
 
 constexpr int64_t kRowsShared = 64;  // of a matrix that passes go over: cut the same way for any team

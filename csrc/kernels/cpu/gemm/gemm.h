@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/gemm/memory.h"
 #include "kernels/cpu/worker.h"
 #include "kernels/parallel.h"
 
@@ -29,11 +30,7 @@ struct Beside {
   // A symmetric product completes C: the upper triangle becomes the mirror image of the lower one, without a second pass.
   bool mirrored = false;
   // Memory that is read next: brought nearer while this product is computed. (By a large one it is left where it is.)
-  struct Memory {
-    const void* begin = nullptr;
-    int64_t bytes = 0;
-  };
-  Memory next[3] = {};
+  Memory next[kAhead] = {};
 };
 
 // C[m,n] ← alpha op(A) op(B) + beta C. With beta = 0, C is not read. C overlaps neither A nor B.

@@ -24,10 +24,12 @@ void tile(const Pass<T>& p, const T* A, const T* B, int64_t b_step, int64_t tail
   const int64_t depth = p.depth, a_row = p.a_row, a_step = p.a_step, ldc = p.ldc, ahead_step = p.ahead_step;
   const char* ahead = p.ahead;
   if (depth > kAnswer) {
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) __builtin_prefetch(C + r * ldc + v * S::lanes, 1);
+    T* c = C;
+#pragma GCC unroll 1
+    for (int r = 0; r < R; ++r, c += ldc) {
+      __builtin_prefetch(c, 1);
+      if (V == 2) __builtin_prefetch(c + S::lanes, 1);
+    }
   }
   typename S::Vector sum[R][V];
 #pragma GCC unroll 8
@@ -60,10 +62,10 @@ void tile(const Pass<T>& p, const T* A, const T* B, int64_t b_step, int64_t tail
   const T beta = p.beta;
   const typename S::Vector scale = S::broadcast(p.alpha), keep = S::broadcast(beta);
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r)
+  for (int r = 0; r < R; ++r, C += ldc)
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) {
-      T* c = C + r * ldc + v * S::lanes;
+      T* c = C + v * S::lanes;
       const bool whole = v + 1 < V || tail == S::lanes;
       typename S::Vector value = S::multiply(scale, sum[r][v]);
       if (beta != T(0)) value = S::fused(keep, whole ? S::load(c) : S::load_part(c, part), value);
@@ -129,13 +131,13 @@ void pack_strips(int64_t rows, int64_t depth, const T* A, int64_t a_row, int64_t
 template <class T>
 class Fetch {
  public:
-  explicit Fetch(const Product<T>& product) : product_(product) {}
+  explicit Fetch(const Memory* ahead) : next_(ahead), end_(ahead == nullptr ? nullptr : ahead + kAhead) {}
 
   // What the next tile of the pass fetches.
   void next(Pass<T>& pass) {
-    while (left_ <= 0 && piece_ < kAhead) {
-      at_ = product_.ahead[piece_];
-      left_ = product_.ahead_bytes[piece_++];
+    for (; left_ <= 0 && next_ != end_; ++next_) {
+      at_ = static_cast<const char*>(next_->begin);
+      left_ = next_->bytes;
     }
     pass.ahead_step = left_ > 0 ? kLine : 0;
     if (left_ > 0) pass.ahead = at_;
@@ -145,8 +147,7 @@ class Fetch {
 
  private:
   static constexpr int64_t kLine = 64;
-  const Product<T>& product_;
-  int piece_ = 0;
+  const Memory *next_, *end_;
   const char* at_ = nullptr;
   int64_t left_ = 0;
 };
@@ -200,7 +201,7 @@ template <class T, bool Pairs>
 void block(const Product<T>& product, const Range& range, T* workspace) {
   constexpr int64_t depth =
       Pairs ? kDepth / 2 : kDepth;  // as many products in a chain of sums, or they would round worse
-  Fetch<T> fetch(product);
+  Fetch<T> fetch(product.ahead);
   for (int64_t k = 0; k < product.k; k += depth)
     pass<T, Pairs>(product, range, k, smaller(depth, product.k - k), workspace, fetch);
 }
