@@ -98,25 +98,35 @@ void update_factor(const FactorGroup<T>& group, int64_t index, T beta, T alpha, 
   }
 }
 
+template <class T>
+int64_t cost_of(const FactorGroup<T>& group) {
+  return group.outer * group.dim * group.inner * group.dim / 2 + group.dim;
+}
+
 // The factors of one gradient. Those of a small one are neighbours in time, as it is near then.
 template <class T>
 struct Gradient {
   const FactorGroup<T>* factors;
   int64_t count, batch;
-  int64_t bytes;  // of one matrix
+  int64_t bytes, cost;  // of one matrix
 };
 
+// Factors that stand side by side, unless a thread would then do much of all by itself.
 template <class T>
-std::vector<Gradient<T>> gradients_of(const std::vector<FactorGroup<T>>& groups) {
+std::vector<Gradient<T>> gradients_of(const std::vector<FactorGroup<T>>& groups, int64_t threads) {
   constexpr int64_t kSmall = int64_t{1} << 15;  // elements: half of a second-level cache
+  int64_t work = 0;
+  for (const FactorGroup<T>& group : groups) work += group.batch * cost_of(group);
   std::vector<Gradient<T>> gradients;
   for (const FactorGroup<T>& group : groups) {
-    const int64_t size = group.outer * group.dim * group.inner;
+    const int64_t size = group.outer * group.dim * group.inner, cost = cost_of(group);
     Gradient<T>* last = gradients.empty() ? nullptr : &gradients.back();
-    if (last != nullptr && size <= kSmall && last->factors->G == group.G && last->batch == group.batch) {
+    if (last != nullptr && last->factors->G == group.G && last->batch == group.batch && size <= kSmall &&
+        (last->cost + cost) * 4 * threads <= work) {
       ++last->count;
+      last->cost += cost;
     } else {
-      gradients.push_back({&group, 1, group.batch, size * element_size(group.G_type)});
+      gradients.push_back({&group, 1, group.batch, size * element_size(group.G_type), cost});
     }
   }
   return gradients;
@@ -162,16 +172,9 @@ int64_t power_step_chunks(int64_t samples, int64_t m, int64_t n) {
 template <class T>
 void update_factors(const std::vector<FactorGroup<T>>& groups, double beta, double alpha, const Parallel& parallel) {
   constexpr double kEarly = 4e6;  // multiplications: what is large has time to read while it computes
-  const auto cost = [](const Gradient<T>& gradient) {
-    int64_t sum = 0;
-    for (int64_t k = 0; k < gradient.count; ++k) {
-      const FactorGroup<T>& g = gradient.factors[k];
-      sum += g.outer * g.dim * g.inner * g.dim / 2 + g.dim;
-    }
-    return sum;
-  };
+  const auto cost = [](const Gradient<T>& gradient) { return gradient.cost; };
   using Of = Matrix<Gradient<T>>;
-  for_each_matrix_and_next(parallel, gradients_of(groups), cost, kEarly,
+  for_each_matrix_and_next(parallel, gradients_of(groups, parallel.threads), cost, kEarly,
                            [&](const Of& gradient, const Of& next, Worker& worker) {
                              update_factors_of(gradient, next, static_cast<T>(beta), static_cast<T>(alpha), worker);
                            });
