@@ -6,7 +6,8 @@
 // The dimensions are taken one after the other in the order given; each is one product, or one per leading slice.
 // Every M is multiplied as written (no symmetry is assumed). Reads G in its own type, works and writes in T.
 //
-// Workspace, elements of T per worker: two buffers of the largest intermediate tensor, and G if its type is not T.
+// Workspace, elements of T per worker: two buffers of the largest intermediate tensor (one for two matrices, none for one),
+// and G if its type is not T.
 #pragma once
 
 #include <algorithm>

@@ -94,6 +94,53 @@ TEST(a_matrix_alone_has_the_bits_it_has_in_a_batch) {
   }
 }
 
+// Both factors of small gradients are done together; of large ones, and of one that also stands elsewhere, apart.
+void factors_of_one_gradient(ScalarType type) {
+  struct Gradient {
+    int64_t batch, m, n;
+  };
+  std::vector<std::vector<char>> G;
+  std::vector<std::vector<float>> F;
+  std::vector<FactorGroup<float>> groups;
+  for (const auto& [batch, m, n] : {Gradient{9, 16, 16}, {4, 33, 20}, {1, 7, 64}, {3, 64, 64}, {1, 200, 190}}) {
+    G.emplace_back(batch * m * n * element_size(type));
+    const std::vector<float> values = normal<float>(batch * m * n, static_cast<unsigned>(m));
+    for (size_t i = 0; i < values.size(); ++i)  // bfloat16: the upper half of a float
+      std::memcpy(G.back().data() + i * element_size(type),
+                  reinterpret_cast<const char*>(&values[i]) + 4 - element_size(type), element_size(type));
+    for (const int64_t dim : {m, n}) F.push_back(definite<float>(batch, dim, 0.1, static_cast<unsigned>(dim)));
+    groups.push_back({batch, 1, m, n, nullptr, G.back().data(), type, nullptr});
+    groups.push_back({batch, m, n, 1, nullptr, G.back().data(), type, nullptr});
+  }
+  groups.push_back(groups[2]);  // the same gradient once more, not beside itself
+  F.push_back(F[2]);
+  const auto run = [&](const Parallel& parallel, bool alone) {
+    std::vector<std::vector<float>> results = F;
+    std::vector<float> all;
+    for (size_t i = 0; i < groups.size(); ++i) groups[i].F = results[i].data();
+    if (!alone) update_factors(groups, 0.9, 0.1, parallel);
+    for (const FactorGroup<float>& group : groups) {
+      const int64_t slab = group.outer * group.dim * group.inner * element_size(type), square = group.dim * group.dim;
+      for (int64_t b = 0; alone && b < group.batch; ++b) {
+        FactorGroup<float> one = group;
+        one.batch = 1;
+        one.F += b * square;
+        one.G = static_cast<const char*>(group.G) + b * slab;
+        update_factors<float>({one}, 0.9, 0.1, parallel);
+      }
+    }
+    for (const std::vector<float>& result : results) all.insert(all.end(), result.begin(), result.end());
+    return all;
+  };
+  const std::vector<float> together = SAME_BITS([&](const Parallel& parallel) { return run(parallel, false); });
+  CHECK(same_bits(together, run(serial(), true)));
+}
+
+TEST(a_factor_alone_has_the_bits_it_has_beside_the_other_one) {
+  factors_of_one_gradient(ScalarType::Float32);
+  factors_of_one_gradient(ScalarType::BFloat16);
+}
+
 TEST(empty_lists_batches_and_dimensions_do_nothing) {
   update_factors<float>({}, 0.5, 0.5, threads(2));
   float F = 3.0f;

@@ -52,6 +52,46 @@ void check_block(const kernels::Kernels<T>& set, const Shape& shape, bool a_tran
   CHECK_SMALL(worst, (2.0 + std::sqrt(static_cast<double>(k))) * rounding<T>());
 }
 
+// The block of a symmetric product that lies on the diagonal or below it, and its mirror image; nothing else is touched.
+template <class T>
+void check_mirrored(const kernels::Kernels<T>& set, int64_t k, const kernels::Range& range) {
+  const int64_t n = 150, ldc = n + 3;
+  const std::vector<T> A = normal<T>(n * k, 1), C0 = normal<T>(n * ldc, 2);
+  std::vector<T> C = C0, plain = C0, workspace(kernels::kWorkspace);
+  kernels::Product<T> product{k, A.data(), k, 1, A.data(), 1, k, T(0.75), T(-0.5), plain.data(), ldc, true};
+  set.block(product, range, workspace.data());
+  product.C = C.data();
+  product.mirrored = true;
+  const Memory ahead[kAhead] = {{}, {A.data(), n * k * static_cast<int64_t>(sizeof(T))}, {}};
+  product.ahead = ahead;  // what is fetched changes no result
+  set.block(product, range, workspace.data());
+  const auto within = [&](int64_t i, int64_t j) {
+    return j <= i && i >= range.row && i < range.row_end && j >= range.column && j < range.column_end;
+  };
+  bool right = true;
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < ldc; ++j) {
+      const T expected = within(i, j)            ? plain[i * ldc + j]
+                         : j < n && within(j, i) ? plain[j * ldc + i]
+                                                 : C0[i * ldc + j];
+      right = right && C[i * ldc + j] == expected;
+    }
+  CHECK(right);
+}
+
+template <class T>
+void mirrored_blocks() {
+  for (const auto& [name, set] : every_set<T>())
+    for (const int64_t k : {3, 40, 300})
+      for (const kernels::Range& range : {kernels::Range{0, 1, 0, 1},
+                                          {0, 37, 0, 37},
+                                          {16, 80, 16, 80},
+                                          {32, 149, 32, 149},
+                                          {64, 129, 0, 64},
+                                          {100, 107, 32, 100}})
+        check_mirrored(*set, k, range);
+}
+
 template <class T>
 void every_block() {
   for (const auto& [name, set] : every_set<T>())
@@ -112,8 +152,11 @@ void symmetric_products() {
       const int64_t lda = op == Op::N ? k : n;
       const std::vector<T> C = SAME_BITS([&](const Parallel& team) {
         std::vector<T> C(n * n);
-        syrk(team, op, n, k, T(1), A.data(), lda, T(0), C.data(), n);
-        mirror_lower(n, C.data());
+        syrk(team, op, n, k, T(1), A.data(), lda, T(0), C.data(), n, {true, {}});
+        std::vector<T> later(n * n);
+        syrk(team, op, n, k, T(1), A.data(), lda, T(0), later.data(), n);
+        mirror_lower(n, later.data());
+        CHECK(same_bits(C, later));
         return C;
       });
       const bool transposed = op == Op::T;
@@ -132,26 +175,38 @@ uint16_t to_bfloat16(float x) {
   return static_cast<uint16_t>(bits >> 16);
 }
 
+// G Gᵀ of rows that hold pairs, Gᵀ G of rows that are interleaved.
 void products_of_pairs() {
   if (!has_bfloat16_products()) return;
   for (const int64_t n : {1, 9, 40, 300})
-    for (const int64_t k : {2, 6, 130, 700}) {
-      const std::vector<float> source = normal<float>(n * k, 1);
-      std::vector<uint16_t> G(n * k);
-      std::vector<float> wide(n * k);
-      for (int64_t i = 0; i < n * k; ++i) {
-        G[i] = to_bfloat16(source[i]);
-        const uint32_t bits = static_cast<uint32_t>(G[i]) << 16;
-        std::memcpy(&wide[i], &bits, sizeof bits);
+    for (const int64_t k : {2, 6, 33, 130, 700})
+      for (const bool interleaved : {false, true}) {
+        if (!interleaved && k % 2 != 0) continue;
+        const std::vector<float> source = normal<float>(n * k, 1);
+        std::vector<uint16_t> G(n * k);
+        std::vector<float> wide(n * k);
+        for (int64_t i = 0; i < n * k; ++i) {
+          G[i] = to_bfloat16(source[i]);
+          const uint32_t bits = static_cast<uint32_t>(G[i]) << 16;
+          std::memcpy(&wide[i], &bits, sizeof bits);
+        }
+        const int64_t pairs = (k + 1) / 2, row = interleaved ? n : pairs;
+        std::vector<Bfloat16Pair> X(pairs * n);
+        if (interleaved) {
+          interleave_rows(k, n, G.data(), X.data());
+        } else {
+          std::memcpy(X.data(), G.data(), G.size() * sizeof G[0]);
+        }
+        const std::vector<float> C = SAME_BITS([&](const Parallel& team) {
+          std::vector<float> C(n * n);
+          gemmt_of_pairs(team, interleaved ? Op::T : Op::N, interleaved ? Op::N : Op::T, n, pairs, 1.0f, X.data(), row,
+                         X.data(), row, 0.0f, C.data(), n, {true, {}});
+          return C;
+        });
+        CHECK_SMALL(relative_error(C, multiply(n, n, k, wide.data(), interleaved, wide.data(), !interleaved)),
+                    10 * rounding<float>());
+        CHECK(symmetric_to_the_bit(n, C.data()));
       }
-      const std::vector<float> C = SAME_BITS([&](const Parallel& team) {
-        std::vector<float> C(n * n);
-        syrk_bfloat16(team, n, k, 1.0f, G.data(), k, 0.0f, C.data(), n);
-        mirror_lower(n, C.data());
-        return C;
-      });
-      CHECK_SMALL(relative_error(C, multiply(n, n, k, wide.data(), false, wide.data(), true)), 10 * rounding<float>());
-    }
 }
 
 // X as bfloat16 has it, rounded to nearest, ties to even; in float.
@@ -370,6 +425,11 @@ TEST(blocks_and_threads_float64) {
 }
 TEST(symmetric_products_float32) { symmetric_products<float>(); }
 TEST(symmetric_products_float64) { symmetric_products<double>(); }
+TEST(mirror_images_of_blocks_stand_where_they_belong) {
+  mirrored_blocks<float>();
+  mirrored_blocks<double>();
+}
+
 TEST(products_of_pairs_of_bfloat16) { products_of_pairs(); }
 TEST(products_of_matrices_rounded_to_bfloat16) { products_of_rounded_matrices(); }
 TEST(residuals_and_probes_float32) { residuals_and_probes<float>(); }

@@ -46,41 +46,118 @@ inline int64_t to_do_together(const std::vector<double>& costs, int64_t threads)
   return 0;
 }
 
-// Calls body(group, index, worker) for each matrix of a ragged list of batches, the dearest first, so that a large one
-// does not come last and alone; small ones are dealt out by the bundle. cost(group) is the multiplications of one matrix.
-// A matrix that would leave the other threads idle is done by all of them (worker.team).
-template <class Group, class Cost, class Body>
-void for_each_matrix(const Parallel& threads, const std::vector<Group>& groups, Cost&& cost, Body&& body) {
-  constexpr int64_t kBundle = 500000;  // multiplications, 5 to 10 microseconds
-  std::vector<size_t> order(groups.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return cost(groups[a]) > cost(groups[b]); });
-  std::vector<int64_t> bundle(order.size()), first(order.size() + 1, 0);  // of each group in that order
-  std::vector<double> costs;                                              // of each piece
-  for (size_t k = 0; k < order.size(); ++k) {
-    const Group& group = groups[order[k]];
-    bundle[k] = std::max<int64_t>(1, kBundle / std::max<int64_t>(1, cost(group)));
-    first[k + 1] = first[k] + (group.batch + bundle[k] - 1) / bundle[k];
-    costs.insert(costs.end(), first[k + 1] - first[k],
-                 static_cast<double>(cost(group) * std::min(bundle[k], std::max<int64_t>(1, group.batch))));
+// A matrix of a ragged list of batches; of none, group is nullptr.
+template <class Group>
+struct Matrix {
+  const Group* group = nullptr;
+  int64_t index = 0;
+};
+
+// The matrices of a ragged list, the dearest first, so that a large one does not come last and alone; cut into pieces of
+// neighbours, each for one thread at a time. cost(group) is the multiplications of one matrix.
+template <class Group>
+class Pieces {
+ public:
+  template <class Cost>
+  Pieces(const std::vector<Group>& groups, const Cost& cost, int64_t threads) {
+    for (const Group& group : groups)
+      if (group.batch > 0) groups_.push_back({&group, static_cast<double>(std::max<int64_t>(1, cost(group)))});
+    std::stable_sort(groups_.begin(), groups_.end(), [](const Priced& a, const Priced& b) { return a.cost > b.cost; });
+    for (const Priced& group : groups_) work_ += group.cost * static_cast<double>(group.group->batch);
+    cut(threads);
   }
-  const auto run = [&](int64_t piece, Worker& worker) {
-    const size_t k = std::upper_bound(first.begin(), first.end(), piece) - first.begin() - 1;
-    const Group& group = groups[order[k]];
-    const int64_t begin = (piece - first[k]) * bundle[k], end = std::min(begin + bundle[k], group.batch);
-    for (int64_t i = begin; i < end; ++i) {
+
+  double work() const { return work_; }
+  const std::vector<double>& costs() const { return costs_; }
+
+  // Calls body(matrix, next, worker) for each matrix of a piece; the last one's next is the first of the piece `then`.
+  template <class Body>
+  void run(int64_t piece, int64_t then, Worker& worker, const Body& body) const {
+    auto [group, index, count] = pieces_[piece];
+    for (int64_t c = 0; c < count; ++c) {
+      const Matrix<Group> matrix{groups_[group].group, index};
+      if (++index == matrix.group->batch) ++group, index = 0;
+      Matrix<Group> next;
+      if (c + 1 < count) next = {groups_[group].group, index};
+      if (c + 1 == count && then >= 0) next = {groups_[pieces_[then].group].group, pieces_[then].index};
       worker.reset();
-      body(group, i, worker);
+      body(matrix, next, worker);
     }
+  }
+
+ private:
+  struct Priced {
+    const Group* group;
+    double cost;
   };
-  const Parallel parallel = worth(threads, std::accumulate(costs.begin(), costs.end(), 0.0));
+  struct Piece {
+    size_t group;  // of the first matrix
+    int64_t index, count;
+  };
+
+  // Small matrices by the bundle: one of 5 to 10 microseconds at first; at the end, where a thread waits for the others, less.
+  void cut(int64_t threads) {
+    constexpr double kMost = 5e5, kLeast = 1e5;  // multiplications
+    const double turns = 4.0 * static_cast<double>(threads);
+    size_t group = 0;
+    int64_t index = 0;
+    for (double left = work_; group < groups_.size(); left -= costs_.back()) {
+      const double size = std::clamp(left / turns, kLeast, kMost);
+      Piece piece{group, index, 0};
+      double cost = 0.0;
+      while (group < groups_.size()) {
+        const auto fits = static_cast<int64_t>(std::max(0.0, (size - cost) / groups_[group].cost));
+        const int64_t taken = std::min(groups_[group].group->batch - index, std::max<int64_t>(piece.count == 0, fits));
+        piece.count += taken;
+        cost += groups_[group].cost * static_cast<double>(taken);
+        index += taken;
+        if (index < groups_[group].group->batch) break;
+        ++group, index = 0;
+      }
+      pieces_.push_back(piece);
+      costs_.push_back(cost);
+    }
+  }
+
+  std::vector<Priced> groups_;
+  std::vector<Piece> pieces_;
+  std::vector<double> costs_;
+  double work_ = 0.0;
+};
+
+// Calls body(matrix, next, worker) for each matrix of a ragged list of batches. `next` is the one that this thread does then,
+// if that is known: pieces of a cost below `early` are taken while the one before is being done. A matrix that would leave
+// the other threads idle is done by all of them (worker.team).
+template <class Group, class Cost, class Body>
+void for_each_matrix_and_next(const Parallel& threads, const std::vector<Group>& groups, const Cost& cost, double early,
+                              const Body& body) {
+  const Pieces<Group> pieces(groups, cost, threads.threads);
+  const std::vector<double>& costs = pieces.costs();
+  const Parallel parallel = worth(threads, pieces.work());
   const bool threaded = parallel.threads > 1 && parallel.launch != nullptr;
   const int64_t together = threaded ? to_do_together(costs, parallel.threads) : 0;
   for_each({}, together, [&](int64_t i, Worker& worker) {
     worker.team = parallel;
-    run(i, worker);
+    pieces.run(i, -1, worker, body);
   });
-  for_each(parallel, first.back() - together, [&](int64_t i, Worker& worker) { run(together + i, worker); });
+  run_workers(parallel, static_cast<int64_t>(costs.size()) - together, [&](auto&& take) {
+    Worker worker;
+    for (int64_t i = take(), then; i >= 0; i = then) {
+      const bool known = costs[together + i] < early;
+      then = known ? take() : -1;
+      pieces.run(together + i, then < 0 ? -1 : together + then, worker, body);
+      if (!known) then = take();
+    }
+  });
+}
+
+// The same without regard to what is next: body(group, index, worker).
+template <class Group, class Cost, class Body>
+void for_each_matrix(const Parallel& threads, const std::vector<Group>& groups, const Cost& cost, const Body& body) {
+  for_each_matrix_and_next(threads, groups, cost, 0.0,
+                           [&](const Matrix<Group>& matrix, const Matrix<Group>&, Worker& worker) {
+                             body(*matrix.group, matrix.index, worker);
+                           });
 }
 
 // The same for a batch of one shape: body(index, worker).

@@ -15,80 +15,151 @@ constexpr int64_t kPanelColumns = 256;  // long enough for a product to run at f
 
 // F ← beta F + alpha Σ_o G_o G_oᵀ for slices with both neighbours: several side by side in a panel, one product each.
 template <class T>
-void add_sliced_gram(int64_t outer, int64_t dim, int64_t inner, const T* G, T beta, T alpha, T* F, Worker& worker) {
+void add_sliced_gram(int64_t outer, int64_t dim, int64_t inner, const T* G, T beta, T alpha, T* F, Beside beside,
+                     Worker& worker) {
   const int64_t slices = std::min(outer, std::max<int64_t>(1, kPanelColumns / inner));
   T* panel = slices > 1 ? worker.take<T>(dim * slices * inner) : nullptr;
   for (int64_t o = 0; o < outer; o += slices, beta = T(1)) {
     const int64_t count = std::min(slices, outer - o), columns = count * inner;
     const T* slab = G + o * dim * inner;
+    beside.mirrored = o + count == outer;
     if (count == 1) {
-      syrk(worker.team, Op::N, dim, inner, alpha, slab, inner, beta, F, dim);
+      syrk(worker.team, Op::N, dim, inner, alpha, slab, inner, beta, F, dim, beside);
       continue;
     }
     for (int64_t s = 0; s < count; ++s)
       for (int64_t i = 0; i < dim; ++i)
         std::copy_n(slab + (s * dim + i) * inner, inner, panel + i * columns + s * inner);
-    syrk(worker.team, Op::N, dim, columns, alpha, panel, columns, beta, F, dim);
+    syrk(worker.team, Op::N, dim, columns, alpha, panel, columns, beta, F, dim, beside);
   }
 }
 
 // F ← beta F + alpha G W Gᵀ (a left factor, outer 1) or alpha Gᵀ W G (a right factor, inner 1).
 template <class T>
 void add_weighted_gram(int64_t outer, int64_t dim, int64_t inner, const T* G, const T* W, T beta, T alpha, T* F,
-                       Worker& worker) {
+                       const Beside& beside, Worker& worker) {
   T* product = worker.take<T>(outer * dim * inner);
   if (outer == 1) {
     gemm(worker.team, Op::N, Op::N, dim, inner, inner, T(1), G, inner, W, inner, T(0), product, inner);
-    gemmt(worker.team, Op::N, Op::T, dim, inner, alpha, product, inner, G, inner, beta, F, dim);
+    gemmt(worker.team, Op::N, Op::T, dim, inner, alpha, product, inner, G, inner, beta, F, dim, beside);
   } else {
     gemm(worker.team, Op::N, Op::N, outer, dim, outer, T(1), W, outer, G, dim, T(0), product, dim);
-    gemmt(worker.team, Op::T, Op::N, dim, outer, alpha, G, dim, product, dim, beta, F, dim);
+    gemmt(worker.team, Op::T, Op::N, dim, outer, alpha, G, dim, product, dim, beta, F, dim, beside);
   }
 }
 
-// F ← beta F + alpha G Gᵀ for a bfloat16 G[dim, k] (a left factor) or its transpose (a right one): pairs of neighbours in
-// k are multiplied at once, which must be contiguous and whole.
+// F ← beta F + alpha G Gᵀ for a bfloat16 G[dim, k] (a left factor) or alpha Gᵀ G for G[k, dim] (a right one), by pairs of
+// neighbours in k. Rows hold them as they are, if k is even; columns get them by the interleaving of rows.
 void add_gram_of_pairs(bool left, int64_t dim, int64_t k, const uint16_t* G, float beta, float alpha, float* F,
-                       Worker& worker) {
-  const int64_t even = k + k % 2;
-  if (!left || even != k) {
-    constexpr int64_t block = 32;
-    uint16_t* copy = worker.take<uint16_t>(dim * even);
-    for (int64_t i0 = 0; i0 < dim; i0 += block)
-      for (int64_t j0 = 0; j0 < even; j0 += block)
-        for (int64_t i = i0; i < std::min(i0 + block, dim); ++i)
-          for (int64_t j = j0; j < std::min(j0 + block, even); ++j)
-            copy[i * even + j] = j < k ? (left ? G[i * k + j] : G[j * dim + i]) : 0;
-    G = copy;
+                       const Beside& beside, Worker& worker) {
+  const int64_t pairs = (k + 1) / 2;
+  const auto* operand = reinterpret_cast<const Bfloat16Pair*>(G);
+  if (!left || k % 2 != 0) {
+    auto* copy = worker.take<Bfloat16Pair>(dim * pairs);
+    operand = copy;
+    if (!left) {
+      interleave_rows(k, dim, G, copy);
+    } else {
+      for (int64_t i = 0; i < dim; ++i) {
+        auto* row = reinterpret_cast<uint16_t*>(copy + i * pairs);
+        *std::copy_n(G + i * k, k, row) = 0;
+      }
+    }
   }
-  syrk_bfloat16(worker.team, dim, even, alpha, G, even, beta, F, dim);
+  const int64_t row = left ? pairs : dim;
+  gemmt_of_pairs(worker.team, left ? Op::N : Op::T, left ? Op::T : Op::N, dim, pairs, alpha, operand, row, operand, row,
+                 beta, F, dim, beside);
 }
 
 template <class T>
-void update_factor(const FactorGroup<T>& group, int64_t index, T beta, T alpha, Worker& worker) {
+void update_factor(const FactorGroup<T>& group, int64_t index, T beta, T alpha, const Beside& beside, Worker& worker) {
+  const Worker::Scope scope(worker);
   const int64_t outer = group.outer, dim = group.dim, inner = group.inner, slab = outer * dim * inner;
   T* F = group.F + index * dim * dim;
   if (slab == 0 || alpha == T(0)) {
-    syrk<T>(worker.team, Op::N, dim, 0, alpha, nullptr, 0, beta, F, dim);
+    syrk<T>(worker.team, Op::N, dim, 0, alpha, nullptr, 0, beta, F, dim, beside);
   } else if (std::is_same_v<T, float> && group.G_type == ScalarType::BFloat16 && group.W == nullptr &&
              (outer == 1 || inner == 1) && has_bfloat16_products()) {
     if constexpr (std::is_same_v<T, float>)
       add_gram_of_pairs(outer == 1, dim, outer * inner, static_cast<const uint16_t*>(group.G) + index * slab, beta,
-                        alpha, F, worker);
+                        alpha, F, beside, worker);
   } else {
     const T* G = read_as<T>(group.G_type, group.G, index * slab, slab, worker);
     if (group.W != nullptr) {
       const int64_t w = outer * inner;
-      add_weighted_gram(outer, dim, inner, G, group.W + index * w * w, beta, alpha, F, worker);
+      add_weighted_gram(outer, dim, inner, G, group.W + index * w * w, beta, alpha, F, beside, worker);
     } else if (outer == 1) {
-      syrk(worker.team, Op::N, dim, inner, alpha, G, inner, beta, F, dim);
+      syrk(worker.team, Op::N, dim, inner, alpha, G, inner, beta, F, dim, beside);
     } else if (inner == 1) {
-      syrk(worker.team, Op::T, dim, outer, alpha, G, dim, beta, F, dim);
+      syrk(worker.team, Op::T, dim, outer, alpha, G, dim, beta, F, dim, beside);
     } else {
-      add_sliced_gram(outer, dim, inner, G, beta, alpha, F, worker);
+      add_sliced_gram(outer, dim, inner, G, beta, alpha, F, beside, worker);
     }
   }
-  mirror_lower(dim, F);
+}
+
+template <class T>
+int64_t cost_of(const FactorGroup<T>& group) {
+  return group.outer * group.dim * group.inner * group.dim / 2 + group.dim;
+}
+
+// The factors of one gradient. Those of a small one are neighbours in time, as it is near then.
+template <class T>
+struct Gradient {
+  const FactorGroup<T>* factors;
+  int64_t count, batch;
+  int64_t bytes, cost;  // of one matrix
+};
+
+// Factors that stand side by side, unless a thread would then do much of all by itself.
+template <class T>
+std::vector<Gradient<T>> gradients_of(const std::vector<FactorGroup<T>>& groups, int64_t threads) {
+  constexpr int64_t kSmall = int64_t{1} << 15;  // elements: half of a second-level cache
+  int64_t work = 0;
+  for (const FactorGroup<T>& group : groups) work += group.batch * cost_of(group);
+  std::vector<Gradient<T>> gradients;
+  for (const FactorGroup<T>& group : groups) {
+    const int64_t size = group.outer * group.dim * group.inner, cost = cost_of(group);
+    Gradient<T>* last = gradients.empty() ? nullptr : &gradients.back();
+    if (last != nullptr && last->factors->G == group.G && last->batch == group.batch && size <= kSmall &&
+        (last->cost + cost) * 4 * threads <= work) {
+      ++last->count;
+      last->cost += cost;
+    } else {
+      gradients.push_back({&group, 1, group.batch, size * element_size(group.G_type), cost});
+    }
+  }
+  return gradients;
+}
+
+// One of `count` parts of a gradient's memory.
+template <class T>
+Memory part_of(const Matrix<Gradient<T>>& gradient, int64_t k, int64_t count) {
+  if (gradient.group == nullptr) return {};
+  const int64_t bytes = gradient.group->bytes, size = count == 1 ? bytes : bytes / 2;
+  if (k > 1) return {};  // of more than two factors the first two bring it
+  return {static_cast<const char*>(gradient.group->factors->G) + gradient.index * bytes + k * size,
+          k == 0 ? size : bytes - size};
+}
+
+template <class T>
+Memory factor_of(const Matrix<Gradient<T>>& gradient, int64_t k) {
+  if (gradient.group == nullptr) return {};
+  const FactorGroup<T>& group = gradient.group->factors[k];
+  const int64_t size = group.dim * group.dim;
+  return {group.F + gradient.index * size, size * static_cast<int64_t>(sizeof(T))};
+}
+
+// Meanwhile the next gradient and the next factor are brought nearer.
+template <class T>
+void update_factors_of(const Matrix<Gradient<T>>& gradient, const Matrix<Gradient<T>>& next, T beta, T alpha,
+                       Worker& worker) {
+  const int64_t count = gradient.group->count;
+  for (int64_t k = 0; k < count; ++k) {
+    const Memory factor = k + 1 < count ? factor_of(gradient, k + 1) : factor_of(next, 0);
+    update_factor(gradient.group->factors[k], gradient.index, beta, alpha, {true, {factor, part_of(next, k, count)}},
+                  worker);
+  }
 }
 
 // How many partial sums a power step makes: by shape alone, about 2^14 elements of G each, 16 at most.
@@ -100,10 +171,13 @@ int64_t power_step_chunks(int64_t samples, int64_t m, int64_t n) {
 
 template <class T>
 void update_factors(const std::vector<FactorGroup<T>>& groups, double beta, double alpha, const Parallel& parallel) {
-  const auto cost = [](const FactorGroup<T>& g) { return g.outer * g.dim * g.inner * g.dim / 2 + g.dim; };
-  for_each_matrix(parallel, groups, cost, [&](const FactorGroup<T>& group, int64_t index, Worker& worker) {
-    update_factor(group, index, static_cast<T>(beta), static_cast<T>(alpha), worker);
-  });
+  constexpr double kEarly = 4e6;  // multiplications: what is large has time to read while it computes
+  const auto cost = [](const Gradient<T>& gradient) { return gradient.cost; };
+  using Of = Matrix<Gradient<T>>;
+  for_each_matrix_and_next(parallel, gradients_of(groups, parallel.threads), cost, kEarly,
+                           [&](const Of& gradient, const Of& next, Worker& worker) {
+                             update_factors_of(gradient, next, static_cast<T>(beta), static_cast<T>(alpha), worker);
+                           });
 }
 
 template <class T>

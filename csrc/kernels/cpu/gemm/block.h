@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/gemm/memory.h"
+
 namespace kronla::kernels {
 
 inline constexpr int64_t kDepth = 256;  // of a pass over k: a strip of A then stays in the first-level cache
@@ -28,10 +30,12 @@ struct Product {
   T alpha, beta;
   T* C;
   int64_t ldc;
-  bool lower;  // only the lower triangle of C is wanted
+  bool lower;                     // only the lower triangle of C is wanted
+  bool mirrored = false;          // of such a product: the upper triangle becomes its mirror image
+  const Memory* ahead = nullptr;  // kAhead pieces, or null
 };
 
-// A block of C: rows [row, row_end), columns [column, column_end).
+// A block of C: rows [row, row_end), columns [column, column_end). If mirrored, on the diagonal (row = column) or below it.
 struct Range {
   int64_t row, row_end, column, column_end;
 };
@@ -113,6 +117,7 @@ struct Kernels {
   // pairs[n] ← (x[j], y[j]), (x[j], 0) without y; pairs[⌈n/2⌉] ← (x[2j], x[2j+1]); rounded to bfloat16. nullptr likewise.
   void (*pair_rows)(int64_t n, const T* x, const T* y, T* pairs);
   void (*pair_neighbours)(int64_t n, const T* x, T* pairs);
+  void (*interleave)(int64_t n, const uint16_t* x, const uint16_t* y, T* pairs);  // pair_rows of bfloat16
   void (*mirror_lower)(int64_t n, T* A);
   void (*transpose)(int64_t m, int64_t n, const T* A, T* B);
   void (*solve)(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw);  // W ← W L⁻ᵀ, n ≤ kSolve

@@ -54,6 +54,8 @@ struct Simd<double> : Simd16<double, Doubles> {
     return (truth[0] | truth[1]) != 0;
   }
 };
+template <class T>
+using HalfSimd = Simd<T>;
 
 #include "kernels/cpu/gemm/block_body.h"
 

@@ -88,9 +88,10 @@ void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& prod
   if (m == 0 || n == 0) return;
   if (product.k == 0 || product.alpha == T(0)) {
     for (int64_t i = 0; i < m; ++i)
-      for (int64_t j = 0; j < n; ++j) {
+      for (int64_t j = 0; j < (product.lower ? i + 1 : n); ++j) {
         T& c = product.C[i * product.ldc + j];
         c = product.beta == T(0) ? T(0) : product.beta * c;
+        if (product.mirrored && j < i) product.C[j * product.ldc + i] = c;
       }
     return;
   }
@@ -98,6 +99,8 @@ void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& prod
   const int64_t side = side_of_blocks(team, m, n, product.k, product.lower);
   const int64_t down = (m + side - 1) / side, across = (n + side - 1) / side;
   if (down * across == 1) return block(product, {0, m, 0, n}, workspace<T>());
+  Product<T> part_of = product;
+  part_of.ahead = nullptr;  // for none of many blocks
   std::vector<Range> ranges;
   for (int64_t i = 0; i < down; ++i)
     for (int64_t j = 0; j < (product.lower ? i + 1 : across); ++j)
@@ -105,12 +108,12 @@ void multiply(const Parallel& team, int64_t m, int64_t n, const Product<T>& prod
   // Blocks on the diagonal are half the work: last, so that the threads end together.
   if (product.lower)
     std::stable_partition(ranges.begin(), ranges.end(), [](const Range& r) { return r.row != r.column; });
-  share(team, static_cast<int64_t>(ranges.size()), [&](int64_t i) { block(product, ranges[i], workspace<T>()); });
+  share(team, static_cast<int64_t>(ranges.size()), [&](int64_t i) { block(part_of, ranges[i], workspace<T>()); });
 }
 
 template <class T>
 Product<T> product_of(Op a, Op b, int64_t k, T alpha, const T* A, int64_t lda, const T* B, int64_t ldb, T beta, T* C,
-                      int64_t ldc, bool lower) {
+                      int64_t ldc, bool lower, const Beside& beside) {
   return {k,
           A,
           a == Op::N ? lda : 1,
@@ -122,7 +125,9 @@ Product<T> product_of(Op a, Op b, int64_t k, T alpha, const T* A, int64_t lda, c
           beta,
           C,
           ldc,
-          lower};
+          lower,
+          beside.mirrored,
+          beside.next};
 }
 
 constexpr int64_t kRowsShared = 64;  // of a matrix that passes go over: cut the same way for any team
@@ -158,39 +163,36 @@ const char* instruction_set() { return set() == Set::Avx512 ? "avx512" : set() =
 
 template <class T>
 void gemm(const Parallel& team, Op a, Op b, int64_t m, int64_t n, int64_t k, T alpha, const T* A, int64_t lda,
-          const T* B, int64_t ldb, T beta, T* C, int64_t ldc) {
-  multiply(team, m, n, product_of(a, b, k, alpha, A, lda, B, ldb, beta, C, ldc, false));
+          const T* B, int64_t ldb, T beta, T* C, int64_t ldc, const Beside& beside) {
+  multiply(team, m, n, product_of(a, b, k, alpha, A, lda, B, ldb, beta, C, ldc, false, beside));
 }
 
 template <class T>
 void gemmt(const Parallel& team, Op a, Op b, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B,
-           int64_t ldb, T beta, T* C, int64_t ldc) {
-  multiply(team, n, n, product_of(a, b, k, alpha, A, lda, B, ldb, beta, C, ldc, true));
+           int64_t ldb, T beta, T* C, int64_t ldc, const Beside& beside) {
+  multiply(team, n, n, product_of(a, b, k, alpha, A, lda, B, ldb, beta, C, ldc, true, beside));
 }
 
 template <class T>
-void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C,
-          int64_t ldc) {
-  gemmt(team, a, a == Op::N ? Op::T : Op::N, n, k, alpha, A, lda, A, lda, beta, C, ldc);
+void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C, int64_t ldc,
+          const Beside& beside) {
+  gemmt(team, a, a == Op::N ? Op::T : Op::N, n, k, alpha, A, lda, A, lda, beta, C, ldc, beside);
 }
 
 bool has_bfloat16_products() { return kernels::chosen<float>().block_of_pairs != nullptr; }
 
-void syrk_bfloat16(const Parallel& team, int64_t n, int64_t k, float alpha, const uint16_t* G, int64_t ldg, float beta,
-                   float* C, int64_t ldc) {
-  const auto* pairs = reinterpret_cast<const Bfloat16Pair*>(G);
-  gemmt_of_pairs(team, Op::N, Op::T, n, k / 2, alpha, pairs, ldg / 2, pairs, ldg / 2, beta, C, ldc);
-}
-
 void gemm_of_pairs(const Parallel& team, Op a, Op b, int64_t m, int64_t n, int64_t pairs, float alpha,
                    const Bfloat16Pair* A, int64_t lda, const Bfloat16Pair* B, int64_t ldb, float beta, float* C,
-                   int64_t ldc) {
-  multiply(team, m, n, product_of(a, b, pairs, alpha, as_floats(A), lda, as_floats(B), ldb, beta, C, ldc, false), true);
+                   int64_t ldc, const Beside& beside) {
+  multiply(team, m, n,
+           product_of(a, b, pairs, alpha, as_floats(A), lda, as_floats(B), ldb, beta, C, ldc, false, beside), true);
 }
 
 void gemmt_of_pairs(const Parallel& team, Op a, Op b, int64_t n, int64_t pairs, float alpha, const Bfloat16Pair* A,
-                    int64_t lda, const Bfloat16Pair* B, int64_t ldb, float beta, float* C, int64_t ldc) {
-  multiply(team, n, n, product_of(a, b, pairs, alpha, as_floats(A), lda, as_floats(B), ldb, beta, C, ldc, true), true);
+                    int64_t lda, const Bfloat16Pair* B, int64_t ldb, float beta, float* C, int64_t ldc,
+                    const Beside& beside) {
+  multiply(team, n, n, product_of(a, b, pairs, alpha, as_floats(A), lda, as_floats(B), ldb, beta, C, ldc, true, beside),
+           true);
 }
 
 void pair_rows(const Parallel& team, int64_t m, int64_t n, const float* X, Bfloat16Pair* P) {
@@ -200,6 +202,11 @@ void pair_rows(const Parallel& team, int64_t m, int64_t n, const float* X, Bfloa
       kernels::chosen<float>().pair_rows(n, x, 2 * p + 1 < m ? x + n : nullptr, as_floats(P + p * n));
     }
   });
+}
+
+void interleave_rows(int64_t m, int64_t n, const uint16_t* X, Bfloat16Pair* P) {
+  for (int64_t i = 0; i < m; i += 2)
+    kernels::chosen<float>().interleave(n, X + i * n, i + 1 < m ? X + (i + 1) * n : nullptr, as_floats(P + i / 2 * n));
 }
 
 void pair_columns(const Parallel& team, int64_t m, int64_t n, const float* X, Bfloat16Pair* P) {
@@ -354,10 +361,10 @@ void orthonormal_side_by_side(int64_t count, int64_t m, int64_t n, const float* 
 
 #define KRONLA_INSTANTIATE(T)                                                                                        \
   template void gemm<T>(const Parallel&, Op, Op, int64_t, int64_t, int64_t, T, const T*, int64_t, const T*, int64_t, \
-                        T, T*, int64_t);                                                                             \
+                        T, T*, int64_t, const Beside&);                                                              \
   template void gemmt<T>(const Parallel&, Op, Op, int64_t, int64_t, T, const T*, int64_t, const T*, int64_t, T, T*,  \
-                         int64_t);                                                                                   \
-  template void syrk<T>(const Parallel&, Op, int64_t, int64_t, T, const T*, int64_t, T, T*, int64_t);                \
+                         int64_t, const Beside&);                                                                    \
+  template void syrk<T>(const Parallel&, Op, int64_t, int64_t, T, const T*, int64_t, T, T*, int64_t, const Beside&); \
   template void solve_right_transposed<T>(const Parallel&, int64_t, int64_t, const T*, int64_t, T*, int64_t);        \
   template bool cholesky<T>(const Parallel&, int64_t, T*, int64_t);                                                  \
   template void mirror_lower<T>(int64_t, T*);                                                                        \

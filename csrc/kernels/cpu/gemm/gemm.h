@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/gemm/memory.h"
 #include "kernels/cpu/worker.h"
 #include "kernels/parallel.h"
 
@@ -24,43 +25,50 @@ template <class T>
 struct BlockRows;
 }
 
+// What a product does besides.
+struct Beside {
+  // A symmetric product completes C: the upper triangle becomes the mirror image of the lower one, without a second pass.
+  bool mirrored = false;
+  // Memory that is read next: brought nearer while this product is computed. (By a large one it is left where it is.)
+  Memory next[kAhead] = {};
+};
+
 // C[m,n] ← alpha op(A) op(B) + beta C. With beta = 0, C is not read. C overlaps neither A nor B.
 template <class T>
 void gemm(const Parallel& team, Op a, Op b, int64_t m, int64_t n, int64_t k, T alpha, const T* A, int64_t lda,
-          const T* B, int64_t ldb, T beta, T* C, int64_t ldc);
+          const T* B, int64_t ldb, T beta, T* C, int64_t ldc, const Beside& beside = {});
 
 // The same for a product that is symmetric, C[n,n]: half the work. The lower triangle counts, and the other holds anything
-// afterwards (mirror_lower completes it).
+// afterwards, unless it is to be `mirrored` (mirror_lower completes it later).
 template <class T>
 void gemmt(const Parallel& team, Op a, Op b, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, const T* B,
-           int64_t ldb, T beta, T* C, int64_t ldc);
+           int64_t ldb, T beta, T* C, int64_t ldc, const Beside& beside = {});
 
 // gemmt of op(A) op(A)ᵀ.
 template <class T>
-void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C,
-          int64_t ldc);
+void syrk(const Parallel& team, Op a, int64_t n, int64_t k, T alpha, const T* A, int64_t lda, T beta, T* C, int64_t ldc,
+          const Beside& beside = {});
 
-// syrk of G[n,k], bfloat16, k even: exact products, sums in float32. (Magnitudes below 1.2e-38, of elements, products and sums, count as 0.)
-// Only where has_bfloat16_products().
-bool has_bfloat16_products();
-void syrk_bfloat16(const Parallel& team, int64_t n, int64_t k, float alpha, const uint16_t* G, int64_t ldg, float beta,
-                   float* C, int64_t ldc);
-
-// gemm and gemmt of matrices that are rounded to bfloat16: products of low accuracy at about twice the speed. An operand
+// gemm and gemmt of matrices of bfloat16, at about twice the speed: exact products, sums in float32. (Magnitudes below
+// 1.2e-38, of elements, products and sums, count as 0.) Only where has_bfloat16_products(). An operand
 // holds pairs of neighbours in k: rows of op(A) and columns of op(B) as they lie with Op::N and Op::T (pair_columns), rows
 // of A and B, side by side (pair_rows). Sizes and distances count pairs along k, elements across it.
 struct Bfloat16Pair {
   uint16_t first, second;
 };
+bool has_bfloat16_products();
 void gemm_of_pairs(const Parallel& team, Op a, Op b, int64_t m, int64_t n, int64_t pairs, float alpha,
                    const Bfloat16Pair* A, int64_t lda, const Bfloat16Pair* B, int64_t ldb, float beta, float* C,
-                   int64_t ldc);
+                   int64_t ldc, const Beside& beside = {});
 void gemmt_of_pairs(const Parallel& team, Op a, Op b, int64_t n, int64_t pairs, float alpha, const Bfloat16Pair* A,
-                    int64_t lda, const Bfloat16Pair* B, int64_t ldb, float beta, float* C, int64_t ldc);
+                    int64_t lda, const Bfloat16Pair* B, int64_t ldb, float beta, float* C, int64_t ldc,
+                    const Beside& beside = {});
 
 // P[⌈m/2⌉,n] ← (X_2p,j, X_2p+1,j), 0 beyond the last row; P[m,⌈n/2⌉] ← (X_i,2p, X_i,2p+1).
 void pair_rows(const Parallel& team, int64_t m, int64_t n, const float* X, Bfloat16Pair* P);
 void pair_columns(const Parallel& team, int64_t m, int64_t n, const float* X, Bfloat16Pair* P);
+// pair_rows of what is bfloat16 already.
+void interleave_rows(int64_t m, int64_t n, const uint16_t* X, Bfloat16Pair* P);
 
 // W[m,n] ← W L⁻ᵀ for a lower triangular L[n,n]: by substitution on the diagonal, by gemm beside it.
 template <class T>

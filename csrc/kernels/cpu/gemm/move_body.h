@@ -29,27 +29,63 @@ constexpr int kMoveLanes = kMove / static_cast<int>(sizeof(T));
 constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
-// x[0..lanes) ← its transpose, by log2(lanes) perfect shuffles.
-template <class T>
-void transpose_square(Move<T>* x) {
+// x ← the square of kMoveLanes whose row i begins at row(i), transposed. Of 32 bytes, those of rows i and i + lanes/2 swap
+// halves as they are loaded: then no other shuffle crosses the halves.
+template <class T, class Row>
+[[gnu::always_inline]] inline void load_transposed(const Row& row, Move<T>* x) {
   constexpr int lanes = kMoveLanes<T>;
-  for (int step = 1; step < lanes; step *= 2) {
-    Move<T> y[lanes];
+  Move<T> y[lanes];
 #pragma GCC unroll 8
-    for (int i = 0; i < lanes / 2; ++i) {
-      if constexpr (lanes == 8) {
-        y[2 * i] = KRONLA_SHUFFLE(T, x[i], x[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
-        y[2 * i + 1] = KRONLA_SHUFFLE(T, x[i], x[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
-      } else if constexpr (lanes == 4) {
+  for (int i = 0; i < lanes; ++i) __builtin_memcpy(&x[i], row(i), sizeof x[i]);
+  if constexpr (lanes == 2) {
+    y[0] = KRONLA_SHUFFLE(T, x[0], x[1], 0, 2);
+    y[1] = KRONLA_SHUFFLE(T, x[0], x[1], 1, 3);
+    x[0] = y[0], x[1] = y[1];
+  } else if constexpr (kMove == 16) {
+#pragma GCC unroll 8
+    for (int step = 0; step < 2; ++step) {  // perfect shuffles
+#pragma GCC unroll 8
+      for (int i = 0; i < 2; ++i) {
         y[2 * i] = KRONLA_SHUFFLE(T, x[i], x[i + 2], 0, 4, 1, 5);
         y[2 * i + 1] = KRONLA_SHUFFLE(T, x[i], x[i + 2], 2, 6, 3, 7);
-      } else {
-        y[2 * i] = KRONLA_SHUFFLE(T, x[i], x[i + 1], 0, 2);
-        y[2 * i + 1] = KRONLA_SHUFFLE(T, x[i], x[i + 1], 1, 3);
       }
+#pragma GCC unroll 8
+      for (int i = 0; i < 4; ++i) x[i] = y[i];
+    }
+  } else if constexpr (lanes == 4) {
+#pragma GCC unroll 8
+    for (int i = 0; i < 2; ++i) {
+      y[i] = KRONLA_SHUFFLE(T, x[i], x[i + 2], 0, 1, 4, 5);
+      y[i + 2] = KRONLA_SHUFFLE(T, x[i], x[i + 2], 2, 3, 6, 7);
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < lanes; ++i) x[i] = y[i];
+    for (int i = 0; i < 4; ++i) x[i] = y[i];
+#pragma GCC unroll 8
+    for (int c = 0; c < 4; c += 2) {
+      y[c] = KRONLA_SHUFFLE(T, x[c], x[c + 1], 0, 4, 2, 6);
+      y[c + 1] = KRONLA_SHUFFLE(T, x[c], x[c + 1], 1, 5, 3, 7);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 4; ++i) x[i] = y[i];
+  } else {
+#pragma GCC unroll 8
+    for (int i = 0; i < 4; ++i) {
+      y[i] = KRONLA_SHUFFLE(T, x[i], x[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+      y[i + 4] = KRONLA_SHUFFLE(T, x[i], x[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) x[i] = y[i];
+#pragma GCC unroll 8
+    for (int c = 0; c < 8; c += 2) {
+      y[c] = KRONLA_SHUFFLE(T, x[c], x[c + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+      y[c + 1] = KRONLA_SHUFFLE(T, x[c], x[c + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+#pragma GCC unroll 8
+    for (int c = 0; c < 8; c += 2) {
+      const Move<T>&low = y[c / 4 * 4 + c / 2 % 2], &high = y[c / 4 * 4 + c / 2 % 2 + 2];
+      x[c] = KRONLA_SHUFFLE(T, low, high, 0, 1, 8, 9, 4, 5, 12, 13);
+      x[c + 1] = KRONLA_SHUFFLE(T, low, high, 2, 3, 10, 11, 6, 7, 14, 15);
+    }
   }
 }
 
@@ -58,9 +94,7 @@ template <class T>
 void move_square(const T* source, int64_t source_row, T* target, int64_t target_row) {
   constexpr int lanes = kMoveLanes<T>;
   Move<T> x[lanes];
-#pragma GCC unroll 8
-  for (int i = 0; i < lanes; ++i) __builtin_memcpy(&x[i], source + i * source_row, sizeof x[i]);
-  transpose_square<T>(x);
+  load_transposed<T>([&](int64_t i) { return source + i * source_row; }, x);
 #pragma GCC unroll 8
   for (int i = 0; i < lanes; ++i) __builtin_memcpy(target + i * target_row, &x[i], sizeof x[i]);
 }
@@ -84,10 +118,8 @@ void mirror_square(int64_t n, T* A) {
   constexpr int lanes = kMoveLanes<T>;
   Move<T> x[lanes], y[lanes];
 #pragma GCC unroll 8
-  for (int i = 0; i < lanes; ++i) __builtin_memcpy(&y[i], A + i * n, sizeof y[i]);
-#pragma GCC unroll 8
-  for (int i = 0; i < lanes; ++i) x[i] = y[i];
-  transpose_square<T>(y);
+  for (int i = 0; i < lanes; ++i) __builtin_memcpy(&x[i], A + i * n, sizeof x[i]);
+  load_transposed<T>([&](int64_t i) { return A + i * n; }, y);
 #pragma GCC unroll 8
   for (int i = 0; i < lanes; ++i) {
     Move<T> index;
@@ -95,6 +127,25 @@ void mirror_square(int64_t n, T* A) {
     x[i] = index < static_cast<T>(i) ? x[i] : y[i];
     __builtin_memcpy(A + i * n, &x[i], sizeof x[i]);
   }
+}
+
+// The mirror images of rows [from, to) of a block of a lower triangle, C its first element: `from` is a multiple of
+// kMoveLanes. Returns where the next ones begin: rows that fill no cache line of their images wait for others.
+template <class T>
+int64_t mirror_rows(const Range& range, int64_t from, int64_t to, T* C, int64_t ldc) {
+  constexpr int64_t lanes = kMoveLanes<T>, line = 64 / static_cast<int64_t>(sizeof(T));
+  const bool diagonal = range.row == range.column;
+  const int64_t columns = range.column_end - range.column;
+  if (to < range.row_end - range.row) to = to / line * line;
+  T* images = diagonal ? C : C + (range.column - range.row) * ldc + (range.row - range.column);
+  int64_t r = from;
+  for (; r + lanes <= to; r += lanes) {
+    move_transposed(lanes, diagonal ? r : columns, C + r * ldc, ldc, images + r, ldc);
+    if (diagonal) mirror_square(ldc, C + r * ldc + r);
+  }
+  for (; r < to; ++r)
+    for (int64_t c = 0; c < (diagonal ? r : columns); ++c) images[c * ldc + r] = C[r * ldc + c];
+  return r;
 }
 
 template <class T>
@@ -132,9 +183,7 @@ void gather_columns(int64_t m, int64_t n, const int64_t* from, const T* X, T* Y,
     for (; k + lanes <= n; k += lanes)
       for (int64_t r = 0; r < whole; r += lanes) {
         Move<T> x[lanes];
-#pragma GCC unroll 8
-        for (int i = 0; i < lanes; ++i) __builtin_memcpy(&x[i], room + from[k + i] * kStrip + r, sizeof x[i]);
-        transpose_square<T>(x);
+        load_transposed<T>([&](int64_t i) { return room + from[k + i] * kStrip + r; }, x);
 #pragma GCC unroll 8
         for (int i = 0; i < lanes; ++i) __builtin_memcpy(target + (r + i) * n + k, &x[i], sizeof x[i]);
       }
@@ -165,5 +214,14 @@ void pair_neighbours(int64_t n, const T* x, T* pairs) {
       const auto high = S::load_part(x + j + first, S::part(count - first));
       S::store_part(pairs + j / 2, S::part((count + 1) / 2), S::pairs(low, high));
     }
+  }
+}
+
+// The same of bfloat16.
+template <class T>
+void interleave(int64_t n, const uint16_t* x, const uint16_t* y, T* pairs) {
+  for (int64_t j = 0; j < n; ++j) {
+    const uint32_t pair = x[j] | (y == nullptr ? 0u : static_cast<uint32_t>(y[j]) << 16);
+    __builtin_memcpy(pairs + j, &pair, sizeof pair);
   }
 }

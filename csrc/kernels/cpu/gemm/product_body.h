@@ -3,13 +3,34 @@
 template <class T>
 constexpr int kColumns = kVectors * Simd<T>::lanes;
 
-// C[R, V vectors] ← alpha A B + beta C. Packed: A[k * kRows + r]; else A[r * a_row + k * a_step]. Of the last vector
+// What the tiles of a pass over k have in common.
+template <class T>
+struct Pass {
+  int64_t depth, a_row, a_step;
+  T alpha, beta;
+  int64_t ldc;
+  const char* ahead;   // a line of memory that is read soon: fetched, one a step over k
+  int64_t ahead_step;  // 0: nothing is left to fetch
+};
+
+// Steps over k in which memory answers. A smaller tile is done by then, and small matrices are fetched by the processor.
+constexpr int64_t kAnswer = 32;
+
+// C[R, V vectors of S] ← alpha A B + beta C. Packed: A[k * kRows + r]; else A[r * a_row + k * a_step]. Of the last vector
 // only the first `tail` columns are in C; Part: and in B. Pairs: an element of A and B is a pair of bfloat16, neighbours
 // in k.
-template <class T, int R, int V, bool Packed, bool Part, bool Pairs>
-void tile(int64_t depth, const T* A, int64_t a_row, int64_t a_step, const T* B, int64_t b_step, int64_t tail, T alpha,
-          T beta, T* C, int64_t ldc) {
-  using S = Simd<T>;
+template <class S, class T, int R, int V, bool Packed, bool Part, bool Pairs>
+void tile(const Pass<T>& p, const T* A, const T* B, int64_t b_step, int64_t tail, T* C) {
+  const int64_t depth = p.depth, a_row = p.a_row, a_step = p.a_step, ldc = p.ldc, ahead_step = p.ahead_step;
+  const char* ahead = p.ahead;
+  if (depth > kAnswer) {
+    T* c = C;
+#pragma GCC unroll 1
+    for (int r = 0; r < R; ++r, c += ldc) {
+      __builtin_prefetch(c, 1);
+      if (V == 2) __builtin_prefetch(c + S::lanes, 1);
+    }
+  }
   typename S::Vector sum[R][V];
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
@@ -21,6 +42,8 @@ void tile(int64_t depth, const T* A, int64_t a_row, int64_t a_step, const T* B, 
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v)
       b[v] = Part && v + 1 == V ? S::load_part(B + v * S::lanes, part) : S::load(B + v * S::lanes);
+    __builtin_prefetch(ahead, 0, 2);
+    ahead += ahead_step;
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const typename S::Vector a = S::broadcast(Packed ? A[r] : A[r * a_row]);
@@ -36,12 +59,13 @@ void tile(int64_t depth, const T* A, int64_t a_row, int64_t a_step, const T* B, 
     A += Packed ? kRows : a_step;
     B += b_step;
   }
-  const typename S::Vector scale = S::broadcast(alpha), keep = S::broadcast(beta);
+  const T beta = p.beta;
+  const typename S::Vector scale = S::broadcast(p.alpha), keep = S::broadcast(beta);
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r)
+  for (int r = 0; r < R; ++r, C += ldc)
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) {
-      T* c = C + r * ldc + v * S::lanes;
+      T* c = C + v * S::lanes;
       const bool whole = v + 1 < V || tail == S::lanes;
       typename S::Vector value = S::multiply(scale, sum[r][v]);
       if (beta != T(0)) value = S::fused(keep, whole ? S::load(c) : S::load_part(c, part), value);
@@ -50,27 +74,28 @@ void tile(int64_t depth, const T* A, int64_t a_row, int64_t a_step, const T* B, 
 }
 
 template <class T>
-using Tile = void (*)(int64_t, const T*, int64_t, int64_t, const T*, int64_t, int64_t, T, T, T*, int64_t);
+using Tile = void (*)(const Pass<T>&, const T*, const T*, int64_t, int64_t, T*);
 
+// By width: half a vector, one, two; and by rows.
 template <class T, bool Packed, bool Part, bool Pairs, int... R>
 struct Tiles {
-  static constexpr Tile<T> of[2][sizeof...(R)] = {{tile<T, R + 1, 1, Packed, Part, Pairs>...},
-                                                  {tile<T, R + 1, 2, Packed, Part, Pairs>...}};
+  static constexpr Tile<T> of[3][sizeof...(R)] = {{tile<HalfSimd<T>, T, R + 1, 1, Packed, Part, Pairs>...},
+                                                  {tile<Simd<T>, T, R + 1, 1, Packed, Part, Pairs>...},
+                                                  {tile<Simd<T>, T, R + 1, 2, Packed, Part, Pairs>...}};
 };
 
 template <class T, bool Packed, bool Part, bool Pairs>
-Tile<T> tile_of(int64_t rows, int64_t vectors) {
+Tile<T> tile_of(int64_t rows, int64_t width) {
   static_assert(kVectors == 2);
-  if constexpr (kRows == 8) return Tiles<T, Packed, Part, Pairs, 0, 1, 2, 3, 4, 5, 6, 7>::of[vectors - 1][rows - 1];
-  if constexpr (kRows == 6) return Tiles<T, Packed, Part, Pairs, 0, 1, 2, 3, 4, 5>::of[vectors - 1][rows - 1];
-  if constexpr (kRows == 4) return Tiles<T, Packed, Part, Pairs, 0, 1, 2, 3>::of[vectors - 1][rows - 1];
+  if constexpr (kRows == 8) return Tiles<T, Packed, Part, Pairs, 0, 1, 2, 3, 4, 5, 6, 7>::of[width][rows - 1];
+  if constexpr (kRows == 6) return Tiles<T, Packed, Part, Pairs, 0, 1, 2, 3, 4, 5>::of[width][rows - 1];
+  if constexpr (kRows == 4) return Tiles<T, Packed, Part, Pairs, 0, 1, 2, 3>::of[width][rows - 1];
 }
 
 template <class T, bool Pairs>
-Tile<T> tile_of(int64_t rows, int64_t vectors, bool packed, bool part) {
-  if (packed)
-    return part ? tile_of<T, true, true, Pairs>(rows, vectors) : tile_of<T, true, false, Pairs>(rows, vectors);
-  return part ? tile_of<T, false, true, Pairs>(rows, vectors) : tile_of<T, false, false, Pairs>(rows, vectors);
+Tile<T> tile_of(int64_t rows, int64_t width, bool packed, bool part) {
+  if (packed) return part ? tile_of<T, true, true, Pairs>(rows, width) : tile_of<T, true, false, Pairs>(rows, width);
+  return part ? tile_of<T, false, true, Pairs>(rows, width) : tile_of<T, false, false, Pairs>(rows, width);
 }
 
 // target[k * width + i] ← element (i, k) of a panel or strip, i < count; 0 for count ≤ i < width. The elements lie
@@ -102,12 +127,37 @@ void pack_strips(int64_t rows, int64_t depth, const T* A, int64_t a_row, int64_t
            strips + i * depth + k * kRows);
 }
 
+// Memory that is fetched line by line while tiles are computed.
+template <class T>
+class Fetch {
+ public:
+  explicit Fetch(const Memory* ahead) : next_(ahead), end_(ahead == nullptr ? nullptr : ahead + kAhead) {}
+
+  // What the next tile of the pass fetches.
+  void next(Pass<T>& pass) {
+    for (; left_ <= 0 && next_ != end_; ++next_) {
+      at_ = static_cast<const char*>(next_->begin);
+      left_ = next_->bytes;
+    }
+    pass.ahead_step = left_ > 0 ? kLine : 0;
+    if (left_ > 0) pass.ahead = at_;
+    at_ += pass.depth * kLine;
+    left_ -= pass.depth * kLine;
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  const Memory *next_, *end_;
+  const char* at_ = nullptr;
+  int64_t left_ = 0;
+};
+
 // One pass over k: all tiles of the range. A and B are read where they lie if what a step over k reads is contiguous and
 // near what the next one reads (far rows crowd the same sets of the first-level cache); A also if each of its rows is
 // contiguous. Else from strips of kRows rows and panels of kColumns columns.
 template <class T, bool Pairs>
-void pass(const Product<T>& p, const Range& range, int64_t k, int64_t depth, T beta, T* workspace) {
-  constexpr int64_t lanes = Simd<T>::lanes, wide = kColumns<T>;
+void pass(const Product<T>& p, const Range& range, int64_t k, int64_t depth, T* workspace, Fetch<T>& fetch) {
+  constexpr int64_t lanes = Simd<T>::lanes, half = HalfSimd<T>::lanes, wide = kColumns<T>;
   const int64_t columns = range.column_end - range.column, rows = range.row_end - range.row;
   const T* A = p.A + range.row * p.a_row + k * p.a_step;
   const T* B = p.B + k * p.b_step + range.column * p.b_column;
@@ -122,18 +172,28 @@ void pass(const Product<T>& p, const Range& range, int64_t k, int64_t depth, T b
       pack(width(j), smaller(wide, columns - j), depth, B + j * p.b_column, p.b_column, p.b_step, panels + j * depth);
   if (!direct_a) pack_strips(rows, depth, A, p.a_row, p.a_step, strips);
 
+  const bool mirrored = p.mirrored && k + depth == p.k;
+  int64_t done = 0;  // rows whose mirror images stand
+  Pass<T> common{depth, p.a_row, p.a_step, p.alpha, k == 0 ? p.beta : T(1), p.ldc, reinterpret_cast<const char*>(A), 0};
+  T* block = p.C + range.row * p.ldc + range.column;
   for (int64_t i = 0; i < rows; i += kRows) {
     const int64_t height = smaller(kRows, rows - i);
     const T* a = direct_a ? A + i * p.a_row : strips + i * depth;
-    T* C = p.C + (range.row + i) * p.ldc + range.column;
+    T* C = block + i * p.ldc;
     const int64_t end = p.lower ? smaller(columns, range.row + i + height - range.column) : columns;
-    for (int64_t j = 0; j < end; j += wide) {
-      const int64_t vectors = smaller(kVectors, (end - j + lanes - 1) / lanes);
-      const int64_t tail = smaller(lanes, columns - j - (vectors - 1) * lanes);
-      const T* b = direct_b ? B + j : panels + j * depth;
-      tile_of<T, Pairs>(height, vectors, !direct_a, direct_b && tail < lanes)(
-          depth, a, p.a_row, p.a_step, b, direct_b ? p.b_step : width(j), tail, p.alpha, beta, C + j, p.ldc);
+    for (int64_t j = 0, next; j < end; j = next) {
+      // The end of a row takes one vector and a half, one, or a half, as is enough.
+      const int64_t at = j % wide, left = end - j;
+      const int kind = left <= half ? 0 : left <= (half < lanes ? lanes + half : lanes) ? 1 : 2;
+      const int64_t size = kind == 0 ? half : kind * lanes, tail_begin = j + size - (kind == 0 ? half : lanes);
+      next = j + size;
+      const int64_t tail = smaller(next, columns) - tail_begin;
+      const T* b = direct_b ? B + j : panels + (j - at) * depth + at;
+      fetch.next(common);
+      tile_of<T, Pairs>(height, kind, !direct_a, direct_b && next > columns)(
+          common, a, b, direct_b ? p.b_step : width(j - at), tail, C + j);
     }
+    if (mirrored) done = mirror_rows(range, done, i + height, block, p.ldc);
   }
 }
 
@@ -141,6 +201,7 @@ template <class T, bool Pairs>
 void block(const Product<T>& product, const Range& range, T* workspace) {
   constexpr int64_t depth =
       Pairs ? kDepth / 2 : kDepth;  // as many products in a chain of sums, or they would round worse
+  Fetch<T> fetch(product.ahead);
   for (int64_t k = 0; k < product.k; k += depth)
-    pass<T, Pairs>(product, range, k, smaller(depth, product.k - k), k == 0 ? product.beta : T(1), workspace);
+    pass<T, Pairs>(product, range, k, smaller(depth, product.k - k), workspace, fetch);
 }
