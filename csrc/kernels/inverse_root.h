@@ -4,9 +4,9 @@
 // factorisation of D breaks down; else 1 if residual > rtol; else 0. With 2 and 3 X is the fallback, or NaN, and the
 // residual is NaN.
 //
-//   eigh        D = QΛQᵀ, X = Q Λ^(-1/p) Qᵀ. Any p > 0. In float64 up to Λ and the vectors of the tridiagonal form; on CPU the
-//               rest of a float32 root of more than 128 rows and integer p in float32, where that adds 1e-3 to its residual
-//               at most (it adds about 1e-7 κ^max(1/2, 1/p), and 1e-6, 2e-6 at n = 1536, to the relative error of X).
+//   eigh        D = QΛQᵀ, X = Q Λ^(-1/p) Qᵀ. Any p > 0. In float64; on CPU, of a float32 root of more than 128 rows and
+//               integer p, Λ in float64 and the vectors in float32, where that adds 1e-3 to its residual at most (it adds
+//               about 1e-7 κ^max(1/2, 1/p), and 1e-6, 2e-6 at n = 1536, to the relative error of X).
 //               EighToTolerance (float32, integer p): in float32 first, in float64 where the residual is then above rtol.
 //   n = 1       std::pow.
 //   polynomial  products only: X ← X q(M), M ← q(M)^r M with the scheduled q of inverse_root_schedules.h, entered where
@@ -18,7 +18,7 @@
 // ‖Λ^(-½) Qᵀ D Q Λ^(-½) − I‖_F/√n (eigh). Above n = 64 estimated by 32 fixed ±1 vectors: ‖E‖_F² is the mean of ‖Ev‖²,
 // within a factor 2 of the norm (a deviation by that much has a probability below 1e-5 for a random rank-one E, the worst).
 //
-// Workspace per worker, n² doubles: eigh 3.5 (float32 first: 2.3), polynomial 9, and 64 n for the estimate.
+// Workspace per worker, n² doubles: eigh 3.5 (float32 vectors: 2.3), polynomial 9, and 64 n for the estimate.
 #pragma once
 
 #include <cstdint>

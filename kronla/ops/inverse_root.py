@@ -45,9 +45,8 @@ def inverse_root(
 
     .. math:: X \approx D^{-1/p}, \qquad D = A + (\mathrm{damping} + \mathrm{relative\_damping}\,\|A\|_F)\, I
 
-    ``"eigh"`` takes D = QΛQᵀ, in float64 up to Λ and the eigenvectors of the tridiagonal form that D is brought to
-    (Householder; Cuppen 1981; Gu and Eisenstat 1995); on CPU what follows is in float32 for float32 roots of more than
-    128 rows that are not too ill conditioned. ``"polynomial"`` needs products only: X ← X q(M), M ← q(M)ʳ M with
+    ``"eigh"`` takes D = QΛQᵀ in float64 (Householder; Cuppen 1981; Gu and Eisenstat 1995); on CPU, for float32 roots of
+    more than 128 rows that are not too ill conditioned, Λ in float64 and Q in float32. ``"polynomial"`` needs products only: X ← X q(M), M ← q(M)ʳ M with
     polynomials q designed ahead of time by linear programs for an interval that holds the spectrum of M (kronla's own;
     ``csrc/kernels/inverse_root_schedules.py``), the first steps in float64.
 
@@ -85,7 +84,7 @@ def inverse_root(
     at most max(2 × that of a root through float32 eigh, 3e-6) relative in the Frobenius norm
     (``tests/ops/test_inverse_root.py``), unless "auto" has an rtol that asks for less. Cost: 4.7 n³ operations of eigh
     at most and half a product; or, by polynomials, 5 to 7 half products per step, 6 steps at a condition of 1e6.
-    Workspace per thread: 3.5 n² doubles (eigh) or 9 n² (polynomial).
+    Workspace per thread: 3.5 n² doubles (eigh; float32 of more than 128 rows: 2.3) or 9 n² (polynomial).
 
     Equivalent to::
 

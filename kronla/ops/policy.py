@@ -6,11 +6,11 @@ threads, or the bits would. ``python -m bench.crossovers`` measures the CPU's ch
 =============  ======  ==============================================  =============================================
 operation      device  "auto" means                                    because
 =============  ======  ==============================================  =============================================
-inverse_root   cpu     "eigh", in float64 up to eigenvalues and        1.1 of the time of products at n = 16 (one
-                       vectors of the tridiagonal form; for float32    method for all sizes is worth that), a third at
-                       with an rtol given and integer p in float32     128; good at every condition and for every p;
-                       where the residual that it reaches is at most   float32 saves up to a third of the time, and an
-                       rtol                                            rtol says that its accuracy may be enough
+inverse_root   cpu     "eigh" with eigenvalues in float64 (vectors     1.1 of the time of products at n = 16 (one
+                       of float32 matrices with n > 128 in float32);   method for all sizes is worth that), a third at
+                       with an rtol given and integer p all in         128; good at every condition and for every p;
+                       float32 where the residual that it reaches is   float32 saves up to a third of the time, and an
+                       at most rtol                                    rtol says that its accuracy may be enough
 inverse_root   cuda    "polynomial" for the p that have coefficients,  products run at full speed there; chosen by
                        else "eigh"                                     reasoning, not yet measured
 eigenbasis     both    per matrix and step: QR where the ratio is      cold bases need QR steps, warm ones converge

@@ -72,14 +72,15 @@ void restore_lower(int64_t n, const double* diagonal, double* D) {
   for (int64_t i = 0; i < n; ++i) D[i * n + i] = diagonal[i];
 }
 
-// D's tridiagonal form: d and e, and the reflectors, in the place of D's lower triangle, and tau. D was of magnitude 1.
+// The tridiagonal form of a D of magnitude 1: d and e, and the reflectors that led there, tau and, in the place of D's lower
+// triangle, the rest of them.
 struct Tridiagonal {
   int64_t n;
   double *D, *tau, *d, *e;
 };
 
-// w[n], and the eigenvectors of the form as rows of V[n,n]. float64 up to there, which small eigenvalues need, but for the
-// products of vectors. False where an iteration does not converge.
+// w[n], right to float64's rounding, which small eigenvalues need, and the form's eigenvectors as the rows of vectors[n,n].
+// False where an iteration does not converge.
 template <class V>
 bool solve(const Tridiagonal& form, double* w, V* vectors, Worker& worker) {
   const Worker::Scope scope(worker);
@@ -95,7 +96,7 @@ void raise_to_noise(int64_t n, double* w) {
   for (int64_t i = 0; i < n; ++i) w[i] = std::max(w[i], noise);
 }
 
-// X ← result / unit, a lower triangle.
+// X ← result · back, of which the lower triangle counts.
 template <class T, class V>
 void finish(int64_t n, const V* result, Root<T>& root) {
   for (int64_t i = 0; i < n; ++i)
@@ -121,16 +122,16 @@ bool by_float32_vectors(const Tridiagonal& form, double p, double tolerance, Roo
   return true;
 }
 
-// All in float64. False where an iteration does not converge. D is whole afterwards, and residual known for a p that is no
-// integer.
+// All in float64. False where an iteration does not converge. For a p that is no integer the residual is taken too.
 template <class T>
 bool by_float64_vectors(const Tridiagonal& form, const double* diagonal, double p, Root<T>& root, Worker& worker) {
   const Worker::Scope scope(worker);
   const int64_t n = form.n;
-  double *V = worker.take<double>(n * n), *product = worker.take<double>(n * n), *w = worker.take<double>(n);
+  double *V = worker.take<double>(n * n), *w = worker.take<double>(n);
   if (!solve(form, w, V, worker)) return false;
   root.least = least_ratio(n, w);
   raise_to_noise(n, w);
+  double* product = worker.take<double>(n * n);
   product_of_powers(n, form.D, form.tau, p, w, V, product, worker);
   finish(n, product, root);
   restore_lower(n, diagonal, form.D);
@@ -144,7 +145,7 @@ bool by_float64_vectors(const Tridiagonal& form, const double* diagonal, double 
   return true;
 }
 
-// D is tridiagonal for a while: its lower triangle comes back from the upper one.
+// D's lower triangle is lost on the way, and comes back from the upper one.
 template <class T>
 void by_eigh(int64_t n, double* D, double p, double tolerance, Root<T>& root, Worker& worker) {
   const Worker::Scope scope(worker);
