@@ -9,19 +9,20 @@ struct Pass {
   int64_t depth, a_row, a_step;
   T alpha, beta;
   int64_t ldc;
-  const char* ahead;   // a line of memory that is read soon: fetched, one a step over k
-  int64_t ahead_step;  // 0: nothing is left to fetch
+  const char* ahead;  // memory that is read soon: fetched, one line a step over k; nullptr: none
 };
+
+constexpr int64_t kLine = 64;  // bytes
 
 // Steps over k in which memory answers. A smaller tile is done by then, and small matrices are fetched by the processor.
 constexpr int64_t kAnswer = 32;
 
 // C[R, V vectors of S] ← alpha A B + beta C. Packed: A[k * kRows + r]; else A[r * a_row + k * a_step]. Of the last vector
 // only the first `tail` columns are in C; Part: and in B. Pairs: an element of A and B is a pair of bfloat16, neighbours
-// in k.
-template <class S, class T, int R, int V, bool Packed, bool Part, bool Pairs>
+// in k. Fetches: `ahead`.
+template <class S, class T, int R, int V, bool Packed, bool Part, bool Pairs, bool Fetches>
 void tile(const Pass<T>& p, const T* A, const T* B, int64_t b_step, int64_t tail, T* C) {
-  const int64_t depth = p.depth, a_row = p.a_row, a_step = p.a_step, ldc = p.ldc, ahead_step = p.ahead_step;
+  const int64_t depth = p.depth, a_row = p.a_row, a_step = p.a_step, ldc = p.ldc;
   const char* ahead = p.ahead;
   if (depth > kAnswer) {
     T* c = C;
@@ -42,8 +43,10 @@ void tile(const Pass<T>& p, const T* A, const T* B, int64_t b_step, int64_t tail
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v)
       b[v] = Part && v + 1 == V ? S::load_part(B + v * S::lanes, part) : S::load(B + v * S::lanes);
-    __builtin_prefetch(ahead, 0, 2);
-    ahead += ahead_step;
+    if constexpr (Fetches) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += kLine;
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const typename S::Vector a = S::broadcast(Packed ? A[r] : A[r * a_row]);
@@ -77,25 +80,34 @@ template <class T>
 using Tile = void (*)(const Pass<T>&, const T*, const T*, int64_t, int64_t, T*);
 
 // By width: half a vector, one, two; and by rows.
-template <class T, bool Packed, bool Part, bool Pairs, int... R>
+template <class T, bool Packed, bool Part, bool Pairs, bool Fetches, int... R>
 struct Tiles {
-  static constexpr Tile<T> of[3][sizeof...(R)] = {{tile<HalfSimd<T>, T, R + 1, 1, Packed, Part, Pairs>...},
-                                                  {tile<Simd<T>, T, R + 1, 1, Packed, Part, Pairs>...},
-                                                  {tile<Simd<T>, T, R + 1, 2, Packed, Part, Pairs>...}};
+  static constexpr Tile<T> of[3][sizeof...(R)] = {{tile<HalfSimd<T>, T, R + 1, 1, Packed, Part, Pairs, Fetches>...},
+                                                  {tile<Simd<T>, T, R + 1, 1, Packed, Part, Pairs, Fetches>...},
+                                                  {tile<Simd<T>, T, R + 1, 2, Packed, Part, Pairs, Fetches>...}};
 };
 
-template <class T, bool Packed, bool Part, bool Pairs>
+template <class T, bool Packed, bool Part, bool Pairs, bool Fetches>
 Tile<T> tile_of(int64_t rows, int64_t width) {
   static_assert(kVectors == 2);
-  if constexpr (kRows == 8) return Tiles<T, Packed, Part, Pairs, 0, 1, 2, 3, 4, 5, 6, 7>::of[width][rows - 1];
-  if constexpr (kRows == 6) return Tiles<T, Packed, Part, Pairs, 0, 1, 2, 3, 4, 5>::of[width][rows - 1];
-  if constexpr (kRows == 4) return Tiles<T, Packed, Part, Pairs, 0, 1, 2, 3>::of[width][rows - 1];
+  if constexpr (kRows == 8) return Tiles<T, Packed, Part, Pairs, Fetches, 0, 1, 2, 3, 4, 5, 6, 7>::of[width][rows - 1];
+  if constexpr (kRows == 6) return Tiles<T, Packed, Part, Pairs, Fetches, 0, 1, 2, 3, 4, 5>::of[width][rows - 1];
+  if constexpr (kRows == 4) return Tiles<T, Packed, Part, Pairs, Fetches, 0, 1, 2, 3>::of[width][rows - 1];
+}
+
+template <class T, bool Packed, bool Part, bool Pairs>
+Tile<T> tile_of(int64_t rows, int64_t width, bool fetches) {
+  return fetches ? tile_of<T, Packed, Part, Pairs, true>(rows, width)
+                 : tile_of<T, Packed, Part, Pairs, false>(rows, width);
 }
 
 template <class T, bool Pairs>
-Tile<T> tile_of(int64_t rows, int64_t width, bool packed, bool part) {
-  if (packed) return part ? tile_of<T, true, true, Pairs>(rows, width) : tile_of<T, true, false, Pairs>(rows, width);
-  return part ? tile_of<T, false, true, Pairs>(rows, width) : tile_of<T, false, false, Pairs>(rows, width);
+Tile<T> tile_of(int64_t rows, int64_t width, bool packed, bool part, bool fetches) {
+  if (packed)
+    return part ? tile_of<T, true, true, Pairs>(rows, width, fetches)
+                : tile_of<T, true, false, Pairs>(rows, width, fetches);
+  return part ? tile_of<T, false, true, Pairs>(rows, width, fetches)
+              : tile_of<T, false, false, Pairs>(rows, width, fetches);
 }
 
 // target[k * width + i] ← element (i, k) of a panel or strip, i < count; 0 for count ≤ i < width. The elements lie
@@ -139,14 +151,12 @@ class Fetch {
       at_ = static_cast<const char*>(next_->begin);
       left_ = next_->bytes;
     }
-    pass.ahead_step = left_ > 0 ? kLine : 0;
-    if (left_ > 0) pass.ahead = at_;
+    pass.ahead = left_ > 0 ? at_ : nullptr;
     at_ += pass.depth * kLine;
     left_ -= pass.depth * kLine;
   }
 
  private:
-  static constexpr int64_t kLine = 64;
   const Memory *next_, *end_;
   const char* at_ = nullptr;
   int64_t left_ = 0;
@@ -174,7 +184,7 @@ void pass(const Product<T>& p, const Range& range, int64_t k, int64_t depth, T* 
 
   const bool mirrored = p.mirrored && k + depth == p.k;
   int64_t done = 0;  // rows whose mirror images stand
-  Pass<T> common{depth, p.a_row, p.a_step, p.alpha, k == 0 ? p.beta : T(1), p.ldc, reinterpret_cast<const char*>(A), 0};
+  Pass<T> common{depth, p.a_row, p.a_step, p.alpha, k == 0 ? p.beta : T(1), p.ldc, nullptr};
   T* block = p.C + range.row * p.ldc + range.column;
   for (int64_t i = 0; i < rows; i += kRows) {
     const int64_t height = smaller(kRows, rows - i);
@@ -190,7 +200,7 @@ void pass(const Product<T>& p, const Range& range, int64_t k, int64_t depth, T* 
       const int64_t tail = smaller(next, columns) - tail_begin;
       const T* b = direct_b ? B + j : panels + (j - at) * depth + at;
       fetch.next(common);
-      tile_of<T, Pairs>(height, kind, !direct_a, direct_b && next > columns)(
+      tile_of<T, Pairs>(height, kind, !direct_a, direct_b && next > columns, common.ahead != nullptr)(
           common, a, b, direct_b ? p.b_step : width(j - at), tail, C + j);
     }
     if (mirrored) done = mirror_rows(range, done, i + height, block, p.ldc);
