@@ -173,11 +173,10 @@ double residual_of_result(int64_t n, const double* D, double p, const Root<T>& r
   return root_residual(n, D, wide, static_cast<int64_t>(p), worker);
 }
 
-// The same with float32 vectors: two thirds of the time, and small eigenvalues are right to u ‖D‖ only. True where the residual is
-// good enough.
-bool by_eigh_in_float32(int64_t n, const double* D, const RootOptions& options, Root<float>& root, Worker& worker) {
+// The lower triangle of X ← the root of D by a float32 decomposition: two thirds of the time, and small eigenvalues are
+// right to u ‖D‖ only. False where D does not look positive definite then.
+bool by_float32_eigh(int64_t n, const double* D, double p, Root<float>& root, Worker& worker) {
   const Worker::Scope scope(worker);
-  root.steps = 1;
   float* V = worker.take<float>(n * n);
   float* w = worker.take<float>(n);
   std::copy_n(D, n * n, root.X);
@@ -185,14 +184,18 @@ bool by_eigh_in_float32(int64_t n, const double* D, const RootOptions& options, 
   root.least = least_ratio(n, w);
   for (int64_t i = 0; i < n; ++i) {
     if (!(w[i] > 0.0f)) return false;
-    const float factor = std::pow(w[i], static_cast<float>(-0.5 / options.p));
+    const float factor = std::pow(w[i], static_cast<float>(-0.5 / p));
     for (int64_t j = 0; j < n; ++j) V[i * n + j] *= factor;
   }
   syrk(worker.team, Op::T, n, n, 1.0f, V, n, 0.0f, root.X, n);
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j <= i; ++j)
-      root.X[i * n + j] = static_cast<float>(static_cast<double>(root.X[i * n + j]) * root.back);
-  mirror_lower(n, root.X);
+  return true;
+}
+
+// True where its residual is good enough.
+bool by_eigh_in_float32(int64_t n, const double* D, const RootOptions& options, Root<float>& root, Worker& worker) {
+  root.steps = 1;
+  if (!by_float32_eigh(n, D, options.p, root, worker)) return false;
+  finish(n, root.X, root);
   root.residual = residual_of_result(n, D, options.p, root, worker);
   return root.residual <= options.rtol;
 }
