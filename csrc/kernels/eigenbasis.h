@@ -4,7 +4,7 @@
 //
 // The ratio is formed by zeroing the diagonal: √(‖B‖² − ‖diag B‖²) cancels in float32 (a true 1e-3 reads 4e-4). On a CPU
 // ‖AQ − Q diag(B)‖_F, the same for an orthonormal Q, saves a third of the operations: from n = 96 on, for a Q that a step
-// or a decomposition has made, and for one that fixed probes find orthonormal to 64 roundings.
+// or a decomposition has made, and for one that fixed probes find orthonormal to 24 roundings.
 //
 //   qr        S = AQ + n u ‖A‖_F Q, columns by descending Rayleigh quotient, Q' = the Q of S = QR with a positive diagonal.
 //             Descending, for that is the order unshifted QR converges to; the multiple of Q holds null directions still.

@@ -9,6 +9,7 @@ They are most of the fixed cost of a call: what only a message needs, such as th
 
 from __future__ import annotations
 
+import math
 import numbers
 import operator
 import sys
@@ -150,6 +151,11 @@ def number(name: str, value: object) -> float:
     if type(value) not in (float, int) and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
     real: Any = value  # numbers.Real has no comparisons for a type checker
+    if type(value) not in (float, int):
+        try:
+            real = float(real)  # a narrow type would compare after rounding the bound to itself
+        except OverflowError:
+            real = math.inf
     if not -_LARGEST_FLOAT <= real <= _LARGEST_FLOAT:  # torch.compile traces a comparison, not math.isfinite
         raise ValueError(f"{name} must be finite, got {value}.")
     return float(real)

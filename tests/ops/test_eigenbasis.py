@@ -78,14 +78,19 @@ def test_ratio_does_not_cancel(true, n, device):
 
 
 @pytest.mark.parametrize("n", [64, 96, 200])
-@pytest.mark.parametrize("how", ["longer", "leaning", "rounded", "any"])
+@pytest.mark.parametrize("how", ["longer", "hardly longer", "leaning", "averaging", "rounded", "any"])
 def test_figures_of_columns_that_are_not_orthonormal(how, n, device, dtype):
     A = matrices.symmetric("decaying", n, 1e4, (), dtype).to(device)
     Q = torch.linalg.eigh(A)[1].flip(-1)
     if how == "longer":
         Q[:, 2] *= 1.001  # QᵀAQ is diagonal still
+    elif how == "hardly longer":
+        Q[:, 0] *= 1 + 31 * UNIT[dtype] * n**0.5
     elif how == "leaning":
         Q[:, n // 2] += 1e-3 * Q[:, 1]
+    elif how == "averaging":  # the same signs in 1 of 16 sets of four vectors
+        Q = torch.eye(n, dtype=dtype, device=device)
+        Q[0, 0] = Q[4, 4] = Q[0, 4] = Q[4, 0] = 0.5
     elif how == "rounded":
         Q = Q.bfloat16().to(dtype)
     else:
@@ -250,6 +255,24 @@ def test_null_directions_keep_their_columns(method, device):
         kept = (found.Q * old).sum(0)
         assert kept[rank:].median().item() > 0.99
         check_consistent(found, A)
+
+
+@pytest.mark.parametrize("n", [128, 200])
+@pytest.mark.parametrize("last", [True, False])
+def test_a_rotation_leaves_null_columns_where_they_are(last, n, device):
+    generator = torch.Generator().manual_seed(n)
+    Q = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0]
+    rank = n // 2
+    spectrum = torch.logspace(0, -3, rank, dtype=torch.float64)
+    Z = torch.randn(rank, rank, generator=generator, dtype=torch.float64)
+    near = Q[:, :rank] @ torch.matrix_exp(0.02 / rank**0.5 * (Z - Z.mT))
+    A = ((near * spectrum) @ near.mT).float().to(device)
+    null = slice(rank, n) if last else slice(0, n - rank)
+    basis = (Q if last else Q.roll(n - rank, dims=1)).float().to(device)
+    found = kronla.update_eigenbasis(A, basis, method="rotation")
+    assert (found.Q[:, null] - basis[:, null]).norm(dim=0).max() <= 2e-5
+    assert (A @ found.Q[:, null]).norm(dim=0).max() <= 30 * UNIT[torch.float32] * A.norm()
+    assert found.ratio < 0.2 * kronla.off_diagonal_ratio(A, basis)
 
 
 @pytest.mark.parametrize("method", METHODS)

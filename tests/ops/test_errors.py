@@ -270,7 +270,8 @@ def test_numbers(kind, message, call):
     check(kind, message, call)
 
 
-@pytest.mark.parametrize("kind", [np.float64, Fraction])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, Fraction])
 def test_numbers_of_other_types(kind):
     """Whatever is a real number, or an integer, is taken as one."""
     L, expected, G = eye(), eye(), ones(3, 2)
@@ -278,6 +279,13 @@ def test_numbers_of_other_types(kind):
     kronla.update_factors_(expected, None, G, beta=0.5)
     assert torch.equal(L, expected)
     assert kronla.update_eigenbasis(L, eye(), tol=kind(0), max_steps=np.int64(2)).steps == 2
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [float, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_numbers_of_other_types_that_are_not_finite(kind, value):
+    check(ValueError, "alpha", lambda: kronla.update_factors_(eye(), None, ones(3, 2), beta=0.5, alpha=kind(value)))
 
 
 @pytest.mark.parametrize("case", FOREACH_CASES, ids=lambda case: case.label)

@@ -19,7 +19,7 @@ namespace {
 constexpr double kNear =
     10.0;  // times tol: one rotation gets there (it divided the ratio by 15 to 40, n = 256 to 1024)
 constexpr int64_t kResidual = 96;      // least n of figures from the residual
-constexpr double kOrthonormal = 64.0;  // roundings of ‖QᵀQ − I‖_F/√n; LAPACK's factors have 10 at n = 1024
+constexpr double kOrthonormal = 24.0;  // roundings of ‖QᵀQ − I‖_F/√n and of ‖q‖² − 1; LAPACK's factors have 10
 constexpr double kColdRatio = 0.3;     // above it a QR step gains more than a rotation (126 drifts, n = 16 and 128)
 
 template <class T>
@@ -27,10 +27,7 @@ constexpr double unit_roundoff() {
   return 0.5 * static_cast<double>(std::numeric_limits<T>::epsilon());
 }
 
-// Products of bfloat16 pay from here on.
-bool takes_pairs(int64_t n) { return n >= 64 && has_bfloat16_products(); }
-
-// A itself, of this largest magnitude, while its squares stay well within range, else a copy that is scaled by a power of two.
+// A itself, of this largest magnitude, while its squares stay well within range, else a copy scaled by a power of two.
 template <class T>
 const T* in_range(int64_t n, const T* source, T largest, double& scale, Worker& worker) {
   const double unit = power_of_two_scale(largest);
@@ -72,7 +69,23 @@ struct Basis {
   // operations. For small matrices, of which QᵀAQ costs little, it is not taken: its own roundings are a little larger.
   void trust_columns() { by_residual = n >= kResidual; }
   void probe_columns(const Parallel& team) {
-    by_residual = n >= kResidual && orthogonality_gap(team, n, n, Q) <= kOrthonormal * unit_roundoff<T>();
+    const double enough = kOrthonormal * unit_roundoff<T>();
+    by_residual = n >= kResidual && longest_gap(team) <= enough && orthogonality_gap(team, n, n, Q) <= enough;
+  }
+  // max |‖q‖² − 1| over the columns: what few vectors cannot miss together with it is small.
+  double longest_gap(const Parallel& team) {
+    rayleigh_quotients(team, n, Q, Q, quotients);
+    double gap = 0.0;
+    for (int64_t j = 0; j < n; ++j) gap = std::max(gap, std::abs(quotients[j] - 1.0));
+    return gap;
+  }
+
+  // Whether a rotation is made by products of bfloat16: they have 2 digits or 3 of it, and it can use no more, unless a
+  // column is all but null. Such a column has to stay where it is, while rounding the others leaves parts of it in them.
+  bool takes_pairs() const {
+    if (!std::is_same_v<T, float> || n < 64 || !has_bfloat16_products()) return false;
+    const double least = 0x1p-9 * ratio * norm;
+    return std::none_of(quotients, quotients + n, [=](double x) { return std::abs(x) < least; });
   }
 
   // The quotients and the ratio, from the product. What is left then: the residual
@@ -99,12 +112,11 @@ struct Basis {
     for (int64_t j = 0; j < n; ++j) diagonal[j] = static_cast<T>(quotients[j]);
   }
 
-  // B off its diagonal, where evaluate has left R: QᵀR. R is as small as offdiag B, so products of bfloat16 have B to 2
-  // digits or 3, and more is of no use to a rotation.
+  // B off its diagonal, where evaluate has left R: QᵀR. R is as small as offdiag B, and so are its rounding errors.
   void form_B(Worker& worker) {
     if (!by_residual) return;
     if constexpr (std::is_same_v<T, float>)
-      if (takes_pairs(n)) {
+      if (takes_pairs()) {
         const Worker::Scope scope(worker);
         const int64_t pairs = (n + 1) / 2;
         auto* Q_pairs = worker.take<Bfloat16Pair>(pairs * n);
@@ -116,11 +128,11 @@ struct Basis {
     gemmt(worker.team, Op::T, Op::N, n, n, T(1), Q, n, room, n, T(0), B, n);
   }
 
-  // W ← Q + QS for the skew S of a rotation, whose angles do not need more than 2 digits or 3 either.
+  // W ← Q + QS for the skew S of a rotation.
   void turn(const T* S, T* W, Worker& worker) const {
     std::copy_n(Q, n * n, W);
     if constexpr (std::is_same_v<T, float>)
-      if (takes_pairs(n)) {
+      if (takes_pairs()) {
         const Worker::Scope scope(worker);
         const int64_t pairs = (n + 1) / 2;
         auto* Q_pairs = worker.take<Bfloat16Pair>(pairs * n);

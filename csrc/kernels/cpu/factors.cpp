@@ -1,6 +1,8 @@
 #include "kernels/factors.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <iterator>
 #include <type_traits>
 
 #include "kernels/cpu/batch.h"
@@ -25,12 +27,14 @@ void add_sliced_gram(int64_t outer, int64_t dim, int64_t inner, const T* G, T be
     beside.mirrored = o + count == outer;
     if (count == 1) {
       syrk(worker.team, Op::N, dim, inner, alpha, slab, inner, beta, F, dim, beside);
+      std::fill(std::begin(beside.next), std::end(beside.next), Memory{});
       continue;
     }
     for (int64_t s = 0; s < count; ++s)
       for (int64_t i = 0; i < dim; ++i)
         std::copy_n(slab + (s * dim + i) * inner, inner, panel + i * columns + s * inner);
     syrk(worker.team, Op::N, dim, columns, alpha, panel, columns, beta, F, dim, beside);
+    std::fill(std::begin(beside.next), std::end(beside.next), Memory{});
   }
 }
 
@@ -54,7 +58,8 @@ void add_gram_of_pairs(bool left, int64_t dim, int64_t k, const uint16_t* G, flo
                        const Beside& beside, Worker& worker) {
   const int64_t pairs = (k + 1) / 2;
   const auto* operand = reinterpret_cast<const Bfloat16Pair*>(G);
-  if (!left || k % 2 != 0) {
+  const bool in_place = left && k % 2 == 0 && reinterpret_cast<uintptr_t>(G) % alignof(float) == 0;
+  if (!in_place) {
     auto* copy = worker.take<Bfloat16Pair>(dim * pairs);
     operand = copy;
     if (!left) {
@@ -62,7 +67,8 @@ void add_gram_of_pairs(bool left, int64_t dim, int64_t k, const uint16_t* G, flo
     } else {
       for (int64_t i = 0; i < dim; ++i) {
         auto* row = reinterpret_cast<uint16_t*>(copy + i * pairs);
-        *std::copy_n(G + i * k, k, row) = 0;
+        std::copy_n(G + i * k, k, row);
+        if (k % 2 != 0) row[k] = 0;
       }
     }
   }

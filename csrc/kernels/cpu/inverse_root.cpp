@@ -77,6 +77,7 @@ void restore_lower(int64_t n, const double* diagonal, double* D) {
 struct Tridiagonal {
   int64_t n;
   double *D, *tau, *d, *e;
+  const double* diagonal;  // D's
 };
 
 // w[n], right to float64's rounding, which small eigenvalues need, and the form's eigenvectors as the rows of vectors[n,n].
@@ -124,7 +125,7 @@ bool by_float32_vectors(const Tridiagonal& form, double p, double tolerance, Roo
 
 // All in float64. False where an iteration does not converge. For a p that is no integer the residual is taken too.
 template <class T>
-bool by_float64_vectors(const Tridiagonal& form, const double* diagonal, double p, Root<T>& root, Worker& worker) {
+bool by_float64_vectors(const Tridiagonal& form, double p, Root<T>& root, Worker& worker) {
   const Worker::Scope scope(worker);
   const int64_t n = form.n;
   double *V = worker.take<double>(n * n), *w = worker.take<double>(n);
@@ -134,8 +135,8 @@ bool by_float64_vectors(const Tridiagonal& form, const double* diagonal, double 
   double* product = worker.take<double>(n * n);
   product_of_powers(n, form.D, form.tau, p, w, V, product, worker);
   finish(n, product, root);
-  restore_lower(n, diagonal, form.D);
   if (is_integer(p)) return true;
+  restore_lower(n, form.diagonal, form.D);
   for (int64_t i = 0; i < n; ++i) {
     const double factor = std::pow(w[i], 0.5 / p - 0.5);
     for (int64_t j = 0; j < n; ++j) V[i * n + j] *= factor;
@@ -152,12 +153,12 @@ void by_eigh(int64_t n, double* D, double p, double tolerance, Root<T>& root, Wo
   ++root.steps;
   double* diagonal = worker.take<double>(n);
   for (int64_t i = 0; i < n; ++i) diagonal[i] = D[i * n + i];
-  const Tridiagonal form{n, D, worker.take<double>(n), worker.take<double>(n), worker.take<double>(n)};
+  const Tridiagonal form{n, D, worker.take<double>(n), worker.take<double>(n), worker.take<double>(n), diagonal};
   reduce_to_tridiagonal(n, D, form.tau, form.d, form.e, worker);
   bool done = false;
   if constexpr (std::is_same_v<T, float>)
     done = n > kWideProducts && is_integer(p) && by_float32_vectors(form, p, tolerance, root, worker);
-  if (!done && !by_float64_vectors(form, diagonal, p, root, worker)) {
+  if (!done && !by_float64_vectors(form, p, root, worker)) {
     root.least = 0.0;
     std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
   }

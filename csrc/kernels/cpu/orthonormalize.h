@@ -11,8 +11,8 @@ namespace kronla {
 template <class T>
 bool orthonormalize_columns(int64_t m, int64_t n, const T* S, T* Q, Worker& worker);
 
-// The same in T alone, in place, for columns that are not far from orthonormal: a second time where probes find the
-// first not enough. False where that does not do; W is lost then.
+// The same in T alone, in place, for columns that are not far from orthonormal: a second time where the first
+// is found not to be enough. False where that does not do; W is lost then.
 template <class T>
 bool polish_columns(int64_t m, int64_t n, T* W, Worker& worker);
 

@@ -152,6 +152,7 @@ class Fetch {
       left_ = next_->bytes;
     }
     pass.ahead = left_ > 0 ? at_ : nullptr;
+    if (left_ <= 0) return;
     at_ += pass.depth * kLine;
     left_ -= pass.depth * kLine;
   }
