@@ -10,8 +10,9 @@
 //             Descending, for that is the order unshifted QR converges to; the multiple of Q holds null directions still.
 //   rotation  with o = B_ij, d = B_jj − B_ii, s = sign(d), sign(0) = 1, e² = (‖offdiag B‖_F/n)² + (4 u ‖A‖_F)²:
 //             T_ij = s o √(d² + o²)/(d² + 2 o² + e²), skew; Q' = the orthonormalised Q + QT. The first-order rotation for
-//             o ≪ d, bounded for o ≫ d, and not stuck where d = 0 (kronla's own). T needs no more than two digits: on a CPU
-//             with products of bfloat16, offdiag B = offdiag(Qᵀ(AQ − Q diag(B))) and QT are such products, of float.
+//             o ≪ d, bounded for o ≫ d, and not stuck where d = 0 (kronla's own). T needs no more than two digits, where no
+//             Rayleigh quotient is below 2⁻⁹ ratio ‖A‖_F: a null column must not move. On a CPU with
+//             products of bfloat16 offdiag B = offdiag(Qᵀ(AQ − Q diag(B))) and QT are such products then, of float.
 //   eigh      a decomposition, eigenvectors matched to columns by rank; those of a null space are turned to the old
 //             columns.
 //   automatic, per step: qr where the ratio is above 0.3 (and the step before was none), else rotation.
@@ -21,8 +22,9 @@
 // is, Q comes back to the bit. info: 3 for a non-finite A or Q (Q comes back, figures NaN); 1 where tol > 0 and the
 // final ratio is above it; 0.
 //
-// Workspace per worker, whatever max_steps: 4.5 n² elements of T (5.5 n² where A has to be scaled; 4 n z more where a
-// decomposition finds z null eigenvalues) and some 300 n doubles; and that of the products, cpu/gemm/gemm.h.
+// Workspace per worker, whatever max_steps: 4.5 n² elements of T, 6 n² with QR steps (n² more where A has to be scaled; 4 n z
+// more where a decomposition finds z null eigenvalues) and some 300 n doubles; n²/8 bytes of partial sums and, for a Q that
+// is probed, n²/16 elements; and that of the products, cpu/gemm/gemm.h.
 #pragma once
 
 #include <cstdint>
@@ -69,7 +71,7 @@ void off_diagonal_ratio(int64_t batch, int64_t n, const T* A, const T* Q, T* rat
 // where a pivot of unit columns is below 1e-6; matrices of up to 32 columns and 1024 elements eight at a time, a lane each.
 // double: Householder. Several panels: reflectors made of each are applied to the rest in T, and multiplied at the end
 // (Ballard et al. 2014). Q and S do not overlap.
-// Workspace per worker: 3 m n elements of T, n rounded up to 32, and 192 m doubles.
+// Workspace per worker: 3 m n elements of T, n rounded up to 32, and 192 m doubles; side by side 8 (m + 1.5 n + 3) n doubles.
 template <class T>
 void orthonormalize(int64_t batch, int64_t m, int64_t n, const T* S, T* Q, int32_t* info, const Parallel& parallel);
 

@@ -33,7 +33,7 @@ def kron_apply(L: Tensor, G: Tensor, R: Tensor) -> Tensor:
 
     Contract: the same bits in any batch and with any number of threads; no synchronisation; not differentiable.
     Accuracy: that of two products in L's dtype (``tests/ops/test_apply.py``). Cost: two products, in the cheaper
-    order; workspace two intermediate matrices per thread.
+    order; workspace an intermediate matrix per thread.
 
     Equivalent to::
 

@@ -90,9 +90,9 @@ def update_eigenbasis(
         o = B_{ij},\; d = B_{jj} - B_{ii},\; s = \pm 1 \text{ the sign of } d,\; B = Q^T A Q
 
     and e the mean size of an off-diagonal element: for small drifts the first-order change of the eigenvectors, bounded
-    elsewhere (kronla's own). T needs no more than two digits: processors with products of bfloat16 take them to form B
-    off its diagonal and QT, in float32; Q is orthonormalised and the figures are formed in float32. ``"eigh"``: that of
-    :func:`eigh`, matched to the columns. ``"auto"``: see :mod:`kronla.ops.policy`.
+    elsewhere (kronla's own). Where no column is all but null T needs no more than two digits: processors with products
+    of bfloat16 take them to form B off its diagonal and QT, in float32; Q is orthonormalised and the figures are formed
+    in float32. ``"eigh"``: that of :func:`eigh`, matched to the columns. ``"auto"``: see :mod:`kronla.ops.policy`.
 
     Steps are taken while :func:`off_diagonal_ratio` is above ``tol``, at most ``max_steps``; with tol = 0 all of them.
     Columns continue: the column with the k-th largest old Rayleigh quotient receives the k-th vector (ties by index;
@@ -117,7 +117,7 @@ def update_eigenbasis(
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
     no synchronisation; not differentiable. (For "eigh" on CUDA see :func:`eigh`.) Accuracy: orthogonal to 5e-6 √n in
     float32 (``tests/ops/test_eigenbasis.py``).
-    Cost: a step and its figures take about 4 products; workspace per thread 5.5 n² elements and 300 n doubles.
+    Cost: a step and its figures take about 4 products; workspace per thread 7 n² elements and 300 n doubles.
 
     Example:
         >>> basis = update_eigenbasis(torch.tensor([[2.0, 0.1], [0.1, 1.0]]), torch.eye(2), tol=0.01, max_steps=3)

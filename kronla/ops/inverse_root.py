@@ -46,9 +46,9 @@ def inverse_root(
     .. math:: X \approx D^{-1/p}, \qquad D = A + (\mathrm{damping} + \mathrm{relative\_damping}\,\|A\|_F)\, I
 
     ``"eigh"`` takes D = QΛQᵀ in float64 (Householder; Cuppen 1981; Gu and Eisenstat 1995); on CPU, for float32 roots of
-    more than 128 rows that are not too ill conditioned, Λ in float64 and Q in float32. ``"polynomial"`` needs products only: X ← X q(M), M ← q(M)ʳ M with
-    polynomials q designed ahead of time by linear programs for an interval that holds the spectrum of M (kronla's own;
-    ``csrc/kernels/inverse_root_schedules.py``), the first steps in float64.
+    more than 128 rows that are not too ill conditioned, Λ in float64 and Q in float32. ``"polynomial"`` needs products
+    only: X ← X q(M), M ← q(M)ʳ M with polynomials q designed ahead of time by linear programs for an interval that
+    holds the spectrum of M (kronla's own; ``csrc/kernels/inverse_root_schedules.py``), the first steps in float64.
 
     Args:
         A: ``[..., n, n]``, float32 or float64, taken as symmetric. float32 factors of deficient rank are indefinite by

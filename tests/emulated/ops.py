@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -84,7 +85,17 @@ def skip_if_too_large(work: float) -> None:
 FAMILY_OF = {"eigh": "eigenbasis"}
 
 
-def families() -> dict[str, object]:
+class Overloads:
+    """Functions as torch has its ops: each has the overload ``default``."""
+
+    def __init__(self, functions: object) -> None:
+        self._functions = functions
+
+    def __getattr__(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(default=getattr(self._functions, name))
+
+
+def families() -> dict[str, Overloads]:
     """The ops of each family that has a module here."""
     names = [path.stem for path in sorted(Path(__file__).parent.glob("*.py")) if path.stem != "ops"]
-    return {name: importlib.import_module(f"emulated.{name}").OPS for name in names}
+    return {name: Overloads(importlib.import_module(f"emulated.{name}").OPS) for name in names}

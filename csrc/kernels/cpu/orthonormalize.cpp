@@ -239,6 +239,7 @@ bool orthonormalize_columns(int64_t m, int64_t n, const T* S, T* Q, Worker& work
 template <class T>
 bool polish_columns(int64_t m, int64_t n, T* W, Worker& worker) {
   constexpr double rounding = 8.0 * static_cast<double>(std::numeric_limits<T>::epsilon());
+  const Worker::Scope scope(worker);
   double* norms = worker.take<double>(n);
   return by_cholesky(m, n, T(0), rounding, W, norms, worker.take<double>(n), worker);
 }
