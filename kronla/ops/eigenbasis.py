@@ -63,7 +63,8 @@ def off_diagonal_ratio(A: Tensor, Q: Tensor) -> Tensor:
     Contract: the same bits in any batch and with any number of threads; no synchronisation; not differentiable.
     Accuracy: the rounding of two products, about 1e-7 in float32 (``tests/ops/test_eigenbasis.py``). Cost: 1.5
     products; on the CPU, from n = 96 on, one where fixed probes find Q orthonormal to 24 roundings (then the ratio is
-    ‖AQ − Q diag(B)‖_F/‖A‖_F, which differs by as much as Q does from an orthonormal one); workspace 4 n² elements per thread.
+    ‖AQ − Q diag(B)‖_F/‖A‖_F, which differs by as much as Q does from an orthonormal one); workspace 4 n² elements per
+    thread.
 
     Equivalent to::
 
