@@ -26,7 +26,7 @@ class RootOps {
     for (size_t i = 0; i < As.size(); ++i) {
       const Shape batch = batch_shape(As[i], 2);
       const int64_t n = As[i].size(-1);
-      STD_TORCH_CHECK(methods[i] == 0 || methods[i] == 2 ||
+      STD_TORCH_CHECK(methods[i] == 0 || methods[i] == 2 || methods[i] == 3 ||
                           (methods[i] == 1 && Backend::has_polynomials(options.r) && options.s >= 1),
                       "kronla: a method that does not exist");
       const Shape shape = joined(batch, {n, n});

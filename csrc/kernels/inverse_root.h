@@ -28,7 +28,7 @@
 
 namespace kronla {
 
-enum class RootMethod : int32_t { Eigh = 0, Polynomial = 1, EighToTolerance = 2 };
+enum class RootMethod : int32_t { Eigh = 0, Polynomial = 1, Quadrature = 2, QuadratureToTolerance = 3 };
 
 struct RootOptions {
   double p;              // finite, > 0

@@ -29,7 +29,8 @@ from torch import Tensor
 
 POLYNOMIAL_ROOTS = (2, 3, 4, 6, 8)
 LARGEST_POWER = 16  # s of p = r/s: the error of D^(-1/r) grows s times
-ROOT_METHODS = {"eigh": 0, "polynomial": 1, "eigh to tolerance": 2}
+ROOT_METHODS = {"eigh": 0, "polynomial": 1, "quadrature": 2, "quadrature to tolerance": 3}
+LARGEST_QUADRATURE = 16  # p
 BASIS_METHODS = {"auto": 0, "rotation": 1, "qr": 2, "eigh": 3, "near eigh": 4}
 EIGH_FROM = 128  # rows from which two steps on a basis cost more than a decomposition
 
@@ -51,9 +52,12 @@ def root_method(method: str, p: float, rtol: float | None, A: Tensor) -> int:
             " use method='eigh'."
         )
     if method == "auto":
-        method = "polynomial" if A.is_cuda and polynomial_fraction(p) != (0, 0) else "eigh"
-        if rtol is not None and A.is_cpu and A.dtype == torch.float32:
-            method = "eigh to tolerance"
+        if A.is_cuda:
+            method = "polynomial" if polynomial_fraction(p) != (0, 0) else "eigh"
+        elif p > LARGEST_QUADRATURE or p != int(p):
+            method = "eigh"
+        else:
+            method = "quadrature" if rtol is None or A.dtype != torch.float32 else "quadrature to tolerance"
     return ROOT_METHODS[method]
 
 

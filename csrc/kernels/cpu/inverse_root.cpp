@@ -7,11 +7,12 @@
 
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/dense.h"
-#include "kernels/cpu/eigh/eigh.h"
 #include "kernels/cpu/eigh/tridiagonal.h"
 #include "kernels/cpu/eigh/tridiagonal_eigh.h"
+#include "kernels/cpu/eigh/tridiagonal_root.h"
 #include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/root_polynomial.h"
+#include "kernels/cpu/root_quadrature.h"
 #include "kernels/cpu/root_residual.h"
 #include "kernels/status.h"
 
@@ -40,28 +41,6 @@ double least_ratio(int64_t n, const T* w) {
 
 bool is_integer(double p) { return p == std::floor(p) && p <= 1e6; }
 
-constexpr double kGentle = 1e-2;
-constexpr int64_t kWideProducts = 128;  // up to here float64 costs a tenth of the time at most
-
-// Whether float32 is good enough for the last products of a float32 root. They turn the vectors by some 1e-7, which adds
-// that times κ^max(1/2, 1/p) to the residual: at most a tenth of `tolerance`.
-bool is_gentle(double condition, double p, double tolerance) {
-  return 1e-6 * std::pow(condition, std::max(0.5, 1.0 / p)) <= tolerance;
-}
-
-// V[n,n], eigenvectors of the tridiagonal form as rows, become those of D, rows times wᵢ^(-1/2p), and `result`, its lower
-// triangle, D^(-1/p): all in the precision of V.
-template <class V>
-void product_of_powers(int64_t n, const V* reflectors, const V* tau, double p, const double* w, V* vectors, V* result,
-                       Worker& worker) {
-  back_transform(n, reflectors, tau, vectors, worker);
-  for (int64_t i = 0; i < n; ++i) {
-    const V factor = static_cast<V>(std::pow(w[i], -0.5 / p));
-    for (int64_t j = 0; j < n; ++j) vectors[i * n + j] *= factor;
-  }
-  syrk(worker.team, Op::T, n, n, V(1), vectors, n, V(0), result, n);
-}
-
 // The lower triangle of a symmetric D[n,n] ← its upper one, and the diagonal.
 void restore_lower(int64_t n, const double* diagonal, double* D) {
   constexpr int64_t block = 32;
@@ -74,28 +53,18 @@ void restore_lower(int64_t n, const double* diagonal, double* D) {
 
 // The tridiagonal form of a D of magnitude 1: d and e, and the reflectors that led there, tau and, in the place of D's lower
 // triangle, the rest of them.
+template <class T>
 struct Tridiagonal {
   int64_t n;
-  double *D, *tau, *d, *e;
-  const double* diagonal;  // D's
+  T *D, *tau;
+  double *d, *e;
+
+  static Tridiagonal of(int64_t n, T* D, Worker& worker) {
+    const Tridiagonal form{n, D, worker.take<T>(n), worker.take<double>(n), worker.take<double>(n)};
+    reduce_to_tridiagonal(n, D, form.tau, form.d, form.e, worker);
+    return form;
+  }
 };
-
-// w[n], right to float64's rounding, which small eigenvalues need, and the form's eigenvectors as the rows of vectors[n,n].
-// False where an iteration does not converge.
-template <class V>
-bool solve(const Tridiagonal& form, double* w, V* vectors, Worker& worker) {
-  const Worker::Scope scope(worker);
-  double* e = worker.take<double>(form.n);
-  std::copy_n(form.d, form.n, w);
-  std::copy_n(form.e, form.n, e);
-  return tridiagonal_eigh(form.n, w, e, vectors, Precision::Float64, worker);
-}
-
-// What eigh rounds below its own noise is set to that noise: whether D is positive definite is not for eigh to say.
-void raise_to_noise(int64_t n, double* w) {
-  const double noise = std::numeric_limits<double>::epsilon() * w[n - 1];
-  for (int64_t i = 0; i < n; ++i) w[i] = std::max(w[i], noise);
-}
 
 // X ← result · back, of which the lower triangle counts.
 template <class T, class V>
@@ -106,59 +75,106 @@ void finish(int64_t n, const V* result, Root<T>& root) {
   mirror_lower(n, root.X);
 }
 
-// All vectors in float32. False where that is not good enough for D's condition.
-bool by_float32_vectors(const Tridiagonal& form, double p, double tolerance, Root<float>& root, Worker& worker) {
+constexpr int64_t kWideProducts = 128;  // up to here float64 costs a tenth of the time at most
+constexpr double kGentle = 1e-2;
+
+// Whether float32 is good enough for the reflections of a float32 root. They add some 1e-7 of its norm to it, which adds
+// that times κ^max(1/2, 1/p) to the residual: at most a tenth of `tolerance`.
+bool is_gentle(double condition, double p, double tolerance) {
+  return 1e-6 * std::pow(condition, std::max(0.5, 1.0 / p)) <= tolerance;
+}
+
+// Q T^(-1/p) Qᵀ by a quadrature, T^(-1/p) in float64 and the reflections in V. The result is in F[n,n].
+template <class T, class V, class R>
+void reflect_root(const Tridiagonal<R>& form, const SpectrumBounds& bounds, int64_t p, RootQuadratures& quadratures,
+                  V* F, Root<T>& root, Worker& worker) {
+  const int64_t n = form.n;
+  tridiagonal_root(n, form.d, form.e, bounds, p, quadratures.of(bounds.condition()), 1.0, F, worker);
+  if constexpr (std::is_same_v<V, R>) {
+    back_transform_symmetric(n, form.D, form.tau, F, worker);
+  } else {
+    V *reflectors = worker.take<V>(n * n), *tau = worker.take<V>(n);
+    for (int64_t i = 0; i < n; ++i) std::copy_n(form.D + i * n, i, reflectors + i * n);
+    std::copy_n(form.tau, n, tau);
+    back_transform_symmetric(n, reflectors, tau, F, worker);
+  }
+  finish(n, F, root);
+}
+
+// False where T is too ill conditioned for one.
+template <class T>
+bool by_quadrature(const Tridiagonal<double>& form, int64_t p, double tolerance, RootQuadratures& quadratures,
+                   Root<T>& root, Worker& worker) {
   const Worker::Scope scope(worker);
   const int64_t n = form.n;
-  float *vectors = worker.take<float>(n * n), *tau = worker.take<float>(n);
-  double* w = worker.take<double>(n);
-  if (!solve(form, w, vectors, worker)) return false;
-  root.least = least_ratio(n, w);
-  raise_to_noise(n, w);
-  if (!is_gentle(w[n - 1] / w[0], p, tolerance)) return false;
-  std::copy_n(form.D, n * n, root.X);
-  std::copy_n(form.tau, n, tau);
-  product_of_powers(n, root.X, tau, p, w, vectors, root.X, worker);
-  finish(n, root.X, root);
+  const SpectrumBounds bounds = spectrum_bounds(n, form.d, form.e);
+  if (!(bounds.lower > 0.0 && bounds.condition() <= RootQuadratures::kLargestCondition)) return false;
+  root.least = bounds.lower / bounds.upper - static_cast<double>(n) * std::numeric_limits<double>::epsilon();
+  if (std::is_same_v<T, double> ||
+      (n > kWideProducts && is_gentle(bounds.condition(), static_cast<double>(p), tolerance))) {
+    reflect_root(form, bounds, p, quadratures, root.X, root, worker);
+  } else {
+    reflect_root(form, bounds, p, quadratures, worker.take<double>(n * n), root, worker);
+  }
   return true;
 }
 
-// All in float64. False where an iteration does not converge. For a p that is no integer the residual is taken too.
+// The rows of Q, the eigenvectors of D, and its eigenvalues w from those of its tridiagonal form. False where an iteration
+// does not converge.
+bool eigenvectors(const Tridiagonal<double>& form, double* w, double* Q, Worker& worker) {
+  const Worker::Scope scope(worker);
+  double* e = worker.take<double>(form.n);
+  std::copy_n(form.d, form.n, w);
+  std::copy_n(form.e, form.n, e);
+  if (!tridiagonal_eigh(form.n, w, e, Q, Precision::OfVectors, worker)) return false;
+  back_transform(form.n, form.D, form.tau, Q, worker);
+  return true;
+}
+
+void scale_rows(int64_t n, const double* w, double power, double* Q) {
+  for (int64_t i = 0; i < n; ++i) {
+    const double factor = std::pow(w[i], power);
+    for (int64_t j = 0; j < n; ++j) Q[i * n + j] *= factor;
+  }
+}
+
+// False where an iteration does not converge. For a p that is no integer the residual is taken too.
 template <class T>
-bool by_float64_vectors(const Tridiagonal& form, double p, Root<T>& root, Worker& worker) {
+bool by_eigenvectors(const Tridiagonal<double>& form, const double* diagonal, double p, Root<T>& root,
+                     Worker& worker) {
   const Worker::Scope scope(worker);
   const int64_t n = form.n;
-  double *V = worker.take<double>(n * n), *w = worker.take<double>(n);
-  if (!solve(form, w, V, worker)) return false;
+  double *Q = worker.take<double>(n * n), *w = worker.take<double>(n);
+  if (!eigenvectors(form, w, Q, worker)) return false;
   root.least = least_ratio(n, w);
-  raise_to_noise(n, w);
+  // What eigh rounds below its own noise is set to that noise: whether D is positive definite is not for eigh to say.
+  const double noise = std::numeric_limits<double>::epsilon() * w[n - 1];
+  for (int64_t i = 0; i < n; ++i) w[i] = std::max(w[i], noise);
+  scale_rows(n, w, -0.5 / p, Q);
   double* product = worker.take<double>(n * n);
-  product_of_powers(n, form.D, form.tau, p, w, V, product, worker);
+  syrk(worker.team, Op::T, n, n, 1.0, Q, n, 0.0, product, n);
   finish(n, product, root);
   if (is_integer(p)) return true;
-  restore_lower(n, form.diagonal, form.D);
-  for (int64_t i = 0; i < n; ++i) {
-    const double factor = std::pow(w[i], 0.5 / p - 0.5);
-    for (int64_t j = 0; j < n; ++j) V[i * n + j] *= factor;
-  }
-  transpose(n, n, V, product);
-  root.residual = identity_error(n, {V, form.D, product}, worker);
+  restore_lower(n, diagonal, form.D);
+  scale_rows(n, w, 0.5 / p - 0.5, Q);
+  transpose(n, n, Q, product);
+  root.residual = identity_error(n, {Q, form.D, product}, worker);
   return true;
 }
 
-// D's lower triangle is lost on the way, and comes back from the upper one.
+// By a quadrature if there are any and D's condition allows, else by eigenvectors. D's lower triangle is lost on the way,
+// and comes back from the upper one.
 template <class T>
-void by_eigh(int64_t n, double* D, double p, double tolerance, Root<T>& root, Worker& worker) {
+void by_tridiagonal_form(int64_t n, double* D, double p, double tolerance, RootQuadratures* quadratures, Root<T>& root,
+                         Worker& worker) {
   const Worker::Scope scope(worker);
   ++root.steps;
   double* diagonal = worker.take<double>(n);
   for (int64_t i = 0; i < n; ++i) diagonal[i] = D[i * n + i];
-  const Tridiagonal form{n, D, worker.take<double>(n), worker.take<double>(n), worker.take<double>(n), diagonal};
-  reduce_to_tridiagonal(n, D, form.tau, form.d, form.e, worker);
-  bool done = false;
-  if constexpr (std::is_same_v<T, float>)
-    done = n > kWideProducts && is_integer(p) && by_float32_vectors(form, p, tolerance, root, worker);
-  if (!done && !by_float64_vectors(form, p, root, worker)) {
+  const auto form = Tridiagonal<double>::of(n, D, worker);
+  if (!(quadratures != nullptr &&
+        by_quadrature(form, static_cast<int64_t>(p), tolerance, *quadratures, root, worker)) &&
+      !by_eigenvectors(form, diagonal, p, root, worker)) {
     root.least = 0.0;
     std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
   }
@@ -174,29 +190,19 @@ double residual_of_result(int64_t n, const double* D, double p, const Root<T>& r
   return root_residual(n, D, wide, static_cast<int64_t>(p), worker);
 }
 
-// The lower triangle of X ← the root of D by a float32 decomposition: two thirds of the time, and small eigenvalues are
-// right to u ‖D‖ only. False where D does not look positive definite then.
-bool by_float32_eigh(int64_t n, const double* D, double p, Root<float>& root, Worker& worker) {
+// The reduction in float32 too, where small eigenvalues are right to u ‖D‖ only: two thirds of the time. True where the
+// residual of that root is good enough.
+bool by_quadrature_in_float32(int64_t n, const double* D, const RootOptions& options, RootQuadratures& quadratures,
+                              Root<float>& root, Worker& worker) {
   const Worker::Scope scope(worker);
-  float* V = worker.take<float>(n * n);
-  float* w = worker.take<float>(n);
-  std::copy_n(D, n * n, root.X);
-  if (!eigendecompose(n, root.X, V, w, worker)) return false;
-  root.least = least_ratio(n, w);
-  for (int64_t i = 0; i < n; ++i) {
-    if (!(w[i] > 0.0f)) return false;
-    const float factor = std::pow(w[i], static_cast<float>(-0.5 / p));
-    for (int64_t j = 0; j < n; ++j) V[i * n + j] *= factor;
-  }
-  syrk(worker.team, Op::T, n, n, 1.0f, V, n, 0.0f, root.X, n);
-  return true;
-}
-
-// True where its residual is good enough.
-bool by_eigh_in_float32(int64_t n, const double* D, const RootOptions& options, Root<float>& root, Worker& worker) {
   root.steps = 1;
-  if (!by_float32_eigh(n, D, options.p, root, worker)) return false;
-  finish(n, root.X, root);
+  float* lower = worker.take<float>(n * n);
+  std::copy_n(D, n * n, lower);
+  const auto form = Tridiagonal<float>::of(n, lower, worker);
+  const SpectrumBounds bounds = spectrum_bounds(n, form.d, form.e);
+  if (!(bounds.lower > 0.0 && bounds.condition() <= RootQuadratures::kLargestCondition)) return false;
+  root.least = bounds.lower / bounds.upper - static_cast<double>(n) * std::numeric_limits<float>::epsilon();
+  reflect_root(form, bounds, static_cast<int64_t>(options.p), quadratures, root.X, root, worker);
   root.residual = residual_of_result(n, D, options.p, root, worker);
   return root.residual <= options.rtol;
 }
@@ -225,7 +231,8 @@ double smallest_eigenvalue_bound(int64_t n, const double* L, Worker& worker) {
 }
 
 template <class T>
-void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& options, Worker& worker) {
+void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& options, RootQuadratures& quadratures,
+                 Worker& worker) {
   const int64_t n = group.n, size = n * n;
   const T* A = group.A + index * size;
   T* X = group.X + index * size;
@@ -274,16 +281,15 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
   } else if (group.method == RootMethod::Polynomial) {
     by_polynomial(n, D, smallest_eigenvalue_bound(n, L, worker), options, root, worker);
   } else {
+    const bool to_tolerance = group.method == RootMethod::QuadratureToTolerance;
     bool done = false;
-    if constexpr (std::is_same_v<T, float>) {
-      if (group.method == RootMethod::EighToTolerance && is_integer(options.p))
-        done = by_eigh_in_float32(n, D, options, root, worker);
-    }
+    if constexpr (std::is_same_v<T, float>)
+      done = to_tolerance && by_quadrature_in_float32(n, D, options, quadratures, root, worker);
     if (!done) {
       root.residual = kUnknown;
-      // What was asked for by name does not depend on rtol.
-      const double tolerance = group.method == RootMethod::EighToTolerance ? std::min(options.rtol, kGentle) : kGentle;
-      by_eigh(n, D, options.p, tolerance, root, worker);
+      const double tolerance = to_tolerance ? std::min(options.rtol, kGentle) : kGentle;
+      by_tridiagonal_form(n, D, options.p, tolerance, group.method == RootMethod::Eigh ? nullptr : &quadratures, root,
+                          worker);
     }
     // No pivot breaks down where D is this well conditioned (Demmel 1989: λmin/λmax > n(n + 1)u).
     const double certain = 2.0 * static_cast<double>(n * n) * std::numeric_limits<double>::epsilon();
@@ -303,9 +309,10 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
 
 template <class T>
 void inverse_root(const std::vector<RootGroup<T>>& groups, const RootOptions& options, const Parallel& parallel) {
+  RootQuadratures quadratures(static_cast<int64_t>(options.p), std::is_same_v<T, float> ? 1e-8 : 1e-15);
   const auto cost = [](const RootGroup<T>& group) { return group.n * group.n * group.n; };
   for_each_matrix(parallel, groups, cost, [&](const RootGroup<T>& group, int64_t index, Worker& worker) {
-    root_of_one(group, index, options, worker);
+    root_of_one(group, index, options, quadratures, worker);
   });
 }
 

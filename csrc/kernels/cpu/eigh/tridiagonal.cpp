@@ -46,13 +46,10 @@ void reduce_to_tridiagonal(int64_t n, T* A, T* tau, double* d, double* e, Worker
   set.tridiagonal(rest, p);
 }
 
-template <class T>
-void back_transform(int64_t n, const T* A, const T* tau, T* Z, Worker& worker, const kernels::Kernels<T>& set) {
-  constexpr int64_t rows = 4 * kLanes;  // vectors that are transformed at once; each has the same bits in any company
-  const int64_t pieces = (n + rows - 1) / rows, room = 2 * kLanes * n + round_up(n, kLanes);
-  const auto transform = [&](int64_t i, T* space) {
-    set.reflect_rows(std::min(rows, n - i * rows), n, A, tau, Z + i * rows * n, space);
-  };
+// transform(i, space) for each of the pieces, with the workspace of reflect_rows for vectors of n elements.
+template <class T, class Transform>
+void for_each_piece(int64_t pieces, int64_t n, Worker& worker, Transform&& transform) {
+  const int64_t room = 2 * kLanes * n + round_up(n, kLanes);
   if (pieces <= 1 || worker.team.threads <= 1) {
     const Worker::Scope scope(worker);
     T* space = worker.take<T>(room);
@@ -66,10 +63,67 @@ void back_transform(int64_t n, const T* A, const T* tau, T* Z, Worker& worker, c
   });
 }
 
+template <class T>
+void back_transform(int64_t n, const T* A, const T* tau, T* Z, Worker& worker, const kernels::Kernels<T>& set) {
+  constexpr int64_t rows = 4 * kLanes;  // vectors that are transformed at once; each has the same bits in any company
+  for_each_piece<T>((n + rows - 1) / rows, n, worker, [&](int64_t i, T* space) {
+    set.reflect_rows(std::min(rows, n - i * rows), n, A, n, tau, Z + i * rows * n, n, space);
+  });
+}
+
+namespace {
+
+// The leading part F[m,n = m] of a symmetric matrix ← P F Pᵀ, both triangles, P = H_{m−1} … H_{m−k} = I − V S Vᵀ with the
+// vectors as the rows of V[k,m] and S⁻¹ the lower triangle of VᵀV with 1/tau on the diagonal (Puglisi 1992). With
+// M = F V Sᵀ and Y = M − ½ V (S VᵀM): P F Pᵀ = F − V Yᵀ − Y Vᵀ.
+template <class T>
+void reflect_symmetric(int64_t m, int64_t k, const T* A, int64_t lda, const T* tau, T* F, int64_t ldf, Worker& worker) {
+  const Worker::Scope scope(worker);
+  const Parallel& team = worker.team;
+  T *V = worker.take<T>(3 * k * m), *Y = V + k * m, *again = Y + k * m;
+  T *M = worker.take<T>(m * k), *L = worker.take<T>(k * k), *K = worker.take<T>(k * k);
+  for (int64_t j = 0; j < k; ++j) {
+    const int64_t q = m - k + j, length = tau[q] == T(0) ? 0 : q;
+    std::copy_n(A + q * lda, length, V + j * m);
+    std::fill(V + j * m + length, V + (j + 1) * m, T(0));
+  }
+  std::copy_n(V, k * m, again);
+  syrk(team, Op::N, k, m, T(1), V, m, T(0), L, k);
+  for (int64_t j = 0; j < k; ++j) L[j * k + j] = tau[m - k + j] == T(0) ? T(1) : T(1) / tau[m - k + j];
+  gemm(team, Op::N, Op::T, m, k, m, T(1), F, ldf, V, m, T(0), M, k);
+  solve_right_transposed(team, m, k, L, k, M, k);
+  gemm(team, Op::T, Op::T, k, k, m, T(1), M, k, V, m, T(0), K, k);
+  solve_right_transposed(team, k, k, L, k, K, k);
+  gemm(team, Op::T, Op::N, m, k, k, T(-0.5), V, m, K, k, T(1), M, k);
+  transpose(m, k, M, Y);
+  gemmt(team, Op::T, Op::N, m, 2 * k, T(-1), V, m, Y, m, T(1), F, ldf, {true});
+}
+
+}  // namespace
+
+// From the first reflector, the shortest, on. Those of a block of rows act on the elements up to these rows: from both
+// sides on the leading part of F; from one side on the rest of the rows, which can be done beforehand.
+template <class T>
+void back_transform_symmetric(int64_t n, const T* A, const T* tau, T* F, Worker& worker,
+                              const kernels::Kernels<T>& set) {
+  const int64_t blocks = (n + kPanel - 1) / kPanel;
+  for_each_piece<T>(blocks, n, worker, [&](int64_t i, T* space) {
+    const int64_t row = (blocks - 1 - i) * kPanel;
+    set.reflect_rows(std::min(kPanel, n - row), row, A, n, tau, F + row * n, n, space);
+  });
+  for (int64_t row = 0; row < n; row += kPanel) {
+    const int64_t end = std::min(row + kPanel, n);
+    for (int64_t i = row; i < end; ++i)
+      for (int64_t j = 0; j < i; ++j) F[j * n + i] = F[i * n + j];
+    reflect_symmetric(end, end - row, A, n, tau, F, n, worker);
+  }
+}
+
 #define KRONLA_INSTANTIATE(T)                                                                 \
   template void reduce_to_tridiagonal<T>(int64_t, T*, T*, double*, double*, Worker&, int64_t, \
                                          const kernels::Kernels<T>&);                         \
-  template void back_transform<T>(int64_t, const T*, const T*, T*, Worker&, const kernels::Kernels<T>&);
+  template void back_transform<T>(int64_t, const T*, const T*, T*, Worker&, const kernels::Kernels<T>&); \
+  template void back_transform_symmetric<T>(int64_t, const T*, const T*, T*, Worker&, const kernels::Kernels<T>&);
 
 KRONLA_INSTANTIATE(float)
 KRONLA_INSTANTIATE(double)

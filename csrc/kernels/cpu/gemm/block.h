@@ -107,6 +107,20 @@ struct Leaves {
   alignas(64) double Z[kLeaf][kLeaf][kLeaves];  // eigenvectors as rows
 };
 
+// The matrices (T + shifts_j I)⁻¹ weights_j of a tridiagonal T of diagonal d[n] and off-diagonal e[n−1], positive definite
+// with each shift. Of `count` of them, a multiple of kTerms; arrays have room for `stride`, a multiple of kLanes / 2 (the
+// rest: any positive shifts). The last three are workspace: [n, stride], [n, stride], [stride].
+struct Resolvents {
+  int64_t n;
+  const double *d, *e;
+  int64_t count, stride;
+  const double *shifts, *weights;
+  double *ratios, *diagonals, *pivots;
+};
+inline constexpr int kTerms = 4;          // of them that are summed in registers
+inline constexpr int64_t kTileRows = 64;  // of sums that stay in the first-level cache
+inline constexpr int64_t kShifts = 16;  // that a tridiagonal matrix is eliminated with at once
+
 inline constexpr int64_t kSide = 8;  // small matrices that are orthonormalized side by side
 
 template <class T>
@@ -141,7 +155,7 @@ struct Kernels {
   void (*tridiagonal)(int64_t n, const Reduction<T>& p);           // all n rows
   // Z[m,n] ← its rows as H_{n−1} … H_2 reflect them, of A[n,n] and tau. room: 2 n kLanes elements and n, rounded up to
   // kLanes.
-  void (*reflect_rows)(int64_t m, int64_t n, const T* A, const T* tau, T* Z, T* room);
+  void (*reflect_rows)(int64_t m, int64_t n, const T* A, int64_t lda, const T* tau, T* Z, int64_t ldz, T* room);
   // Roots [first, end) of the equation, first a multiple of Secular::kStep; false where one is not found.
   bool (*secular_roots)(const Secular& equation, int64_t first, int64_t end);
   // z[j], j in [first, end) ← the magnitudes for which the roots are exact.
@@ -149,6 +163,12 @@ struct Kernels {
   void (*secular_vectors)(const SecularVectors<T>& vectors, int64_t first, int64_t end);
   // The first `count` leaves: d ← eigenvalues in any order, Z ← eigenvectors. False where one does not converge.
   bool (*ql)(int64_t count, Leaves& leaves);
+  // least[kShifts] ← the smallest pivot of each T − shifts[j] I, T of diagonal d[n] and off-diagonal e[n−1].
+  void (*least_pivots)(int64_t n, const double* d, const double* e, const double* shifts, double* least);
+  void (*resolvents)(const Resolvents& resolvents);  // prepares them, for:
+  // F[n,n], its columns [column, end) from the diagonal down, column a multiple of kLanes ← their sum. Above the diagonal
+  // zeros may be written. room: (count + kTileRows) kLanes elements.
+  void (*resolvent_columns)(const Resolvents& resolvents, int64_t column, int64_t end, T* F, int64_t ldf, double* room);
   // Q ← S L⁻ᵀ for the Cholesky factors L of SᵀS, in float64, of up to kSide matrices S[m,n], one after the other.
   // bounds[kSide] ← at least ‖L⁻¹‖_F² for unit columns; NaN or infinite where it breaks down. room: kSide (m' n' + n'² +
   // 3 n' + m n / 2) doubles, m' and n' rounded up to 4.

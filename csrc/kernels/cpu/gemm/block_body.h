@@ -20,6 +20,7 @@
 #include "kernels/cpu/gemm/tridiagonal_body.h"
 // Of these:
 #include "kernels/cpu/gemm/column_body.h"
+#include "kernels/cpu/gemm/resolvent_body.h"
 #include "kernels/cpu/gemm/side_by_side_body.h"
 
 template <class T, bool Pairs = false>
@@ -53,4 +54,7 @@ constexpr Kernels<T> kKernels = {block<T, false>,
                                  secular_weights,
                                  secular_vectors<T>,
                                  ql,
+                                 least_pivots,
+                                 resolvents,
+                                 resolvent_columns<T>,
                                  orthonormal_side_by_side};

@@ -345,7 +345,7 @@ void tridiagonal_panel(int64_t n, const Reduction<T>& p) {
 // X[n, W vectors], vectors as columns ← H_{n−1} … H_2 X, two reflectors at a time: a pair is applied in the pass that
 // multiplies with the next one. products[q] = v_qᵀ v_{q+1}.
 template <class T, int W>
-void reflect_columns(int64_t n, const T* A, const T* tau, const T* products, T* X) {
+void reflect_columns(int64_t n, const T* A, int64_t lda, const T* tau, const T* products, T* X) {
   using V = Simd<T>;
   using Vector = typename V::Vector;
   constexpr int64_t side = W * V::lanes;
@@ -366,13 +366,13 @@ void reflect_columns(int64_t n, const T* A, const T* tau, const T* products, T* 
   for (int k = 0; k < W; ++k) first[k] = second[k] = V::broadcast(T(0));
   for (int64_t q = -(n % 2); q < n; q += 2) {  // the last pair is of rows n − 2 and n − 1; before the first, none
     const bool more = q + 3 < n;
-    const T *v = A + q * n, *u = more ? v + 2 * n : v;
+    const T *v = A + q * lda, *u = more ? v + 2 * lda : v;
 #pragma GCC unroll 4
     for (int k = 0; k < W; ++k) dot[0][k] = dot[1][k] = V::broadcast(T(0));
-    for (int64_t i = 0; i < q; ++i) row(i, v[i], v[n + i], u[i], u[n + i]);
-    if (q >= 0) row(q, T(0), T(1), more ? u[q] : T(0), more ? u[n + q] : T(0));
+    for (int64_t i = 0; i < q; ++i) row(i, v[i], v[lda + i], u[i], u[lda + i]);
+    if (q >= 0) row(q, T(0), T(1), more ? u[q] : T(0), more ? u[lda + q] : T(0));
     if (!more) return;
-    row(q + 1, T(0), T(0), T(1), u[n + q + 1]);
+    row(q + 1, T(0), T(0), T(1), u[lda + q + 1]);
     row(q + 2, T(0), T(0), T(0), T(1));
     const Vector one = V::broadcast(-tau[q + 2]), other = V::broadcast(-tau[q + 3]),
                  product = V::broadcast(products[q + 2]);
@@ -386,12 +386,12 @@ void reflect_columns(int64_t n, const T* A, const T* tau, const T* products, T* 
 
 // Z[m,n], vectors as rows: z ← H_{n−1} … H_2 z. room: n elements, then n rows of kReflectVectors.
 template <class T>
-void reflect_rows(int64_t m, int64_t n, const T* A, const T* tau, T* Z, T* room) {
+void reflect_rows(int64_t m, int64_t n, const T* A, int64_t lda, const T* tau, T* Z, int64_t ldz, T* room) {
   using V = Simd<T>;
   constexpr int64_t lanes = V::lanes;
   T *products = room, *X = room + round_up(n, kLanes);
   for (int64_t q = 2 - n % 2; q + 1 < n; q += 2) {
-    const T *v = A + q * n, *u = v + n;
+    const T *v = A + q * lda, *u = v + lda;
     typename V::Vector sum = V::broadcast(T(0));
     int64_t i = 0;
     for (; i + lanes <= q; i += lanes) sum = V::fused(V::load(v + i), V::load(u + i), sum);
@@ -402,11 +402,11 @@ void reflect_rows(int64_t m, int64_t n, const T* A, const T* tau, T* Z, T* room)
     const int64_t width = m - r > 2 * lanes ? kReflectVectors : m - r > lanes ? 2 : 1, side = width * lanes;
     const int64_t rows = smaller(side, m - r);
     for (int64_t i = 0; rows < side && i < n * side; ++i) X[i] = T(0);
-    move_transposed(rows, n, Z + r * n, n, X, side);
+    move_transposed(rows, n, Z + r * ldz, ldz, X, side);
     (width == 1   ? reflect_columns<T, 1>
      : width == 2 ? reflect_columns<T, 2>
-                  : reflect_columns<T, kReflectVectors>)(n, A, tau, products, X);
-    move_transposed(n, rows, X, side, Z + r * n, n);
+                  : reflect_columns<T, kReflectVectors>)(n, A, lda, tau, products, X);
+    move_transposed(n, rows, X, side, Z + r * ldz, ldz);
     r += rows;
   }
 }

@@ -1,0 +1,26 @@
+// Roots of a positive definite tridiagonal matrix, without its eigenvectors: a sum of inverses of shifted matrices, each of
+// which costs n² operations.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/root_quadrature.h"
+#include "kernels/cpu/worker.h"
+
+namespace kronla {
+
+// 0 < lower ≤ λmin, of which it is at least 0.85, and λmax ≤ upper ≤ 3 λmax of the tridiagonal matrix of diagonal d[n] and
+// off-diagonal e[n−1], to the rounding of float64; lower is 0 where λmin is not above 1e-16 upper.
+struct SpectrumBounds {
+  double lower, upper;
+  double condition() const { return upper / lower; }
+};
+SpectrumBounds spectrum_bounds(int64_t n, const double* d, const double* e);
+
+// The lower triangle of F[n,n] ← factor · T^(-1/p) of such a matrix, in float64 but for the last rounding; the other holds anything.
+// The quadrature is one of p, for at least bounds.condition(). Scratch: 2 n doubles for each of its poles.
+template <class T>
+void tridiagonal_root(int64_t n, const double* d, const double* e, const SpectrumBounds& bounds, int64_t p,
+                      const RootQuadrature& quadrature, double factor, T* F, Worker& worker);
+
+}  // namespace kronla
