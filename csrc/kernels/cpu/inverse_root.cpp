@@ -41,13 +41,27 @@ double least_ratio(int64_t n, const T* w) {
 
 bool is_integer(double p) { return p == std::floor(p) && p <= 1e6; }
 
+// Y ← factor · X, of `rows` rows of n elements, rounded once.
+template <class From, class To>
+void scale(int64_t rows, int64_t n, const From* X, double factor, To* Y, Worker& worker) {
+  const Worker::Scope scope(worker);
+  double* factors = factor == 1.0 ? nullptr : worker.take<double>(n);
+  if (factors != nullptr) std::fill_n(factors, n, factor);
+  scale_columns(rows, n, X, n, factors, Y, n);
+}
+
+// The same of a lower triangle: row by row, elements beyond the diagonal are neither read nor written.
+template <class From, class To>
+void scale_lower(int64_t n, const From* X, double factor, To* Y, Worker& worker) {
+  const Worker::Scope scope(worker);
+  double* factors = factor == 1.0 ? nullptr : worker.take<double>(n);
+  if (factors != nullptr) std::fill_n(factors, n, factor);
+  for (int64_t i = 0; i < n; ++i) scale_columns(1, i + 1, X + i * n, n, factors, Y + i * n, n);
+}
+
 // The lower triangle of a symmetric D[n,n] ← its upper one, and the diagonal.
 void restore_lower(int64_t n, const double* diagonal, double* D) {
-  constexpr int64_t block = 32;
-  for (int64_t r = 0; r < n; r += block)
-    for (int64_t c = 0; c <= r; c += block)
-      for (int64_t i = r; i < std::min(r + block, n); ++i)
-        for (int64_t j = c; j < std::min(c + block, i); ++j) D[i * n + j] = D[j * n + i];
+  mirror_upper(n, D);
   for (int64_t i = 0; i < n; ++i) D[i * n + i] = diagonal[i];
 }
 
@@ -65,15 +79,6 @@ struct Tridiagonal {
     return form;
   }
 };
-
-// X ← result · back, of which the lower triangle counts.
-template <class T, class V>
-void finish(int64_t n, const V* result, Root<T>& root) {
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j <= i; ++j)
-      root.X[i * n + j] = static_cast<T>(static_cast<double>(result[i * n + j]) * root.back);
-  mirror_lower(n, root.X);
-}
 
 constexpr int64_t kWideProducts = 128;  // up to here float64 costs a tenth of the time at most
 constexpr double kGentle = 1e-2;
@@ -94,11 +99,11 @@ void reflect_root(const Tridiagonal<R>& form, const SpectrumBounds& bounds, int6
     back_transform_symmetric(n, form.D, form.tau, F, worker);
   } else {
     V *reflectors = worker.take<V>(n * n), *tau = worker.take<V>(n);
-    for (int64_t i = 0; i < n; ++i) std::copy_n(form.D + i * n, i, reflectors + i * n);
+    scale_lower(n, form.D, 1.0, reflectors, worker);
     std::copy_n(form.tau, n, tau);
     back_transform_symmetric(n, reflectors, tau, F, worker);
   }
-  finish(n, F, root);
+  scale(n, n, F, root.back, root.X, worker);
 }
 
 // False where T is too ill conditioned for one.
@@ -152,8 +157,8 @@ bool by_eigenvectors(const Tridiagonal<double>& form, const double* diagonal, do
   for (int64_t i = 0; i < n; ++i) w[i] = std::max(w[i], noise);
   scale_rows(n, w, -0.5 / p, Q);
   double* product = worker.take<double>(n * n);
-  syrk(worker.team, Op::T, n, n, 1.0, Q, n, 0.0, product, n);
-  finish(n, product, root);
+  syrk(worker.team, Op::T, n, n, 1.0, Q, n, 0.0, product, n, {true});
+  scale(n, n, product, root.back, root.X, worker);
   if (is_integer(p)) return true;
   restore_lower(n, diagonal, form.D);
   scale_rows(n, w, 0.5 / p - 0.5, Q);
@@ -186,7 +191,7 @@ template <class T>
 double residual_of_result(int64_t n, const double* D, double p, const Root<T>& root, Worker& worker) {
   const Worker::Scope scope(worker);
   double* wide = worker.take<double>(n * n);
-  for (int64_t i = 0; i < n * n; ++i) wide[i] = static_cast<double>(root.X[i]) / root.back;
+  scale(n, n, root.X, 1.0 / root.back, wide, worker);
   return root_residual(n, D, wide, static_cast<int64_t>(p), worker);
 }
 
@@ -197,7 +202,7 @@ bool by_quadrature_in_float32(int64_t n, const double* D, const RootOptions& opt
   const Worker::Scope scope(worker);
   root.steps = 1;
   float* lower = worker.take<float>(n * n);
-  std::copy_n(D, n * n, lower);
+  scale_lower(n, D, 1.0, lower, worker);
   const auto form = Tridiagonal<float>::of(n, lower, worker);
   const SpectrumBounds bounds = spectrum_bounds(n, form.d, form.e);
   if (!(bounds.lower > 0.0 && bounds.condition() <= RootQuadratures::kLargestCondition)) return false;
@@ -251,17 +256,18 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
     group.residual[index] = T(0);
     return;
   }
-  if (!all_finite(size, A)) return fail(kNonFinite);
+  const double largest = static_cast<double>(largest_magnitude(size, A));
+  if (!std::isfinite(largest)) return fail(kNonFinite);
 
   // D / unit in float64. The unit, a power of two near D's largest element, keeps every square in range.
   double* D = worker.take<double>(size);
-  const double scale = power_of_two_scale(std::max(static_cast<double>(largest_magnitude(size, A)), options.damping));
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j <= i; ++j) D[i * n + j] = static_cast<double>(A[i * n + j]) * scale;
+  const double scale_of_A = power_of_two_scale(std::max(largest, options.damping));
+  scale_lower(n, A, scale_of_A, D, worker);
   mirror_lower(n, D);
-  const double shift = options.damping * scale + options.relative_damping * std::sqrt(sum_of_squares(size, D));
-  for (int64_t i = 0; i < n; ++i) D[i * n + i] += shift;
-  const double again = power_of_two_scale(largest_magnitude(size, D)), unit = 1.0 / (scale * again);
+  const double shift = options.damping * scale_of_A + options.relative_damping * std::sqrt(sum_of_squares(size, D));
+  double magnitude = largest * scale_of_A;
+  for (int64_t i = 0; i < n; ++i) magnitude = std::max(magnitude, D[i * n + i] += shift);
+  const double again = power_of_two_scale(magnitude), unit = 1.0 / (scale_of_A * again);
   for (int64_t i = 0; i < size && again != 1.0; ++i) D[i] *= again;
 
   double* L = nullptr;
@@ -298,7 +304,7 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
   if (is_integer(options.p) && std::isnan(root.residual))
     root.residual = residual_of_result(n, D, options.p, root, worker);
   // Where p is no integer the residual says nothing of an X that left the range of T.
-  if (!all_finite(size, X) || largest_magnitude(size, X) == T(0))
+  if (const T size_of_X = largest_magnitude(size, X); !std::isfinite(size_of_X) || size_of_X == T(0))
     root.residual = std::numeric_limits<double>::infinity();
   group.residual[index] = static_cast<T>(root.residual);
   group.steps[index] = static_cast<int32_t>(root.steps);

@@ -73,7 +73,11 @@ void back_transform(int64_t n, const T* A, const T* tau, T* Z, Worker& worker, c
 
 namespace {
 
-// The leading part F[m,n = m] of a symmetric matrix ← P F Pᵀ, both triangles, P = H_{m−1} … H_{m−k} = I − V S Vᵀ with the
+// Reflectors that are applied together: as many as a tile of products has columns.
+template <class T>
+constexpr int64_t kReflected = 128 / sizeof(T);
+
+// The leading part F[m,m] of a symmetric matrix ← P F Pᵀ, both triangles, P = H_{m−1} … H_{m−k} = I − V S Vᵀ with the
 // vectors as the rows of V[k,m] and S⁻¹ the lower triangle of VᵀV with 1/tau on the diagonal (Puglisi 1992). With
 // M = F V Sᵀ and Y = M − ½ V (S VᵀM): P F Pᵀ = F − V Yᵀ − Y Vᵀ.
 template <class T>
@@ -95,7 +99,7 @@ void reflect_symmetric(int64_t m, int64_t k, const T* A, int64_t lda, const T* t
   gemm(team, Op::T, Op::T, k, k, m, T(1), M, k, V, m, T(0), K, k);
   solve_right_transposed(team, k, k, L, k, K, k);
   gemm(team, Op::T, Op::N, m, k, k, T(-0.5), V, m, K, k, T(1), M, k);
-  transpose(m, k, M, Y);
+  transpose(m, k, M, k, Y, m);
   gemmt(team, Op::T, Op::N, m, 2 * k, T(-1), V, m, Y, m, T(1), F, ldf, {true});
 }
 
@@ -106,17 +110,18 @@ void reflect_symmetric(int64_t m, int64_t k, const T* A, int64_t lda, const T* t
 template <class T>
 void back_transform_symmetric(int64_t n, const T* A, const T* tau, T* F, Worker& worker,
                               const kernels::Kernels<T>& set) {
-  const int64_t blocks = (n + kPanel - 1) / kPanel;
+  constexpr int64_t rows = kReflected<T>;
+  const int64_t blocks = (n + rows - 1) / rows;
   for_each_piece<T>(blocks, n, worker, [&](int64_t i, T* space) {
-    const int64_t row = (blocks - 1 - i) * kPanel;
-    set.reflect_rows(std::min(kPanel, n - row), row, A, n, tau, F + row * n, n, space);
+    const int64_t row = (blocks - 1 - i) * rows, count = std::min(rows, n - row);  // the longest first
+    T* block = F + row * n;
+    set.reflect_rows(count, row, A, n, tau, block, n, space);
+    set.transpose(count, row, block, n, F + row, n);
+    for (int64_t r = 1; r < count; ++r)
+      for (int64_t c = 0; c < r; ++c) block[c * n + row + r] = block[r * n + row + c];
   });
-  for (int64_t row = 0; row < n; row += kPanel) {
-    const int64_t end = std::min(row + kPanel, n);
-    for (int64_t i = row; i < end; ++i)
-      for (int64_t j = 0; j < i; ++j) F[j * n + i] = F[i * n + j];
-    reflect_symmetric(end, end - row, A, n, tau, F, n, worker);
-  }
+  for (int64_t row = 0; row < n; row += rows)
+    reflect_symmetric(std::min(row + rows, n), std::min(rows, n - row), A, n, tau, F, n, worker);
 }
 
 #define KRONLA_INSTANTIATE(T)                                                                 \

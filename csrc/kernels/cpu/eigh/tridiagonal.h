@@ -45,8 +45,8 @@ template <class T>
 void back_transform(int64_t n, const T* A, const T* tau, T* Z, Worker& worker,
                     const kernels::Kernels<T>& set = kernels::chosen<T>());
 
-// F[n,n], symmetric, its lower triangle ← that of Q F Qᵀ; the other holds anything before and afterwards. A and tau as
-// above. Twice the operations of a product of half of F with Q: 2 n³. Scratch: 5 kPanel n + O(1) elements.
+// F[n,n], of which the lower triangle counts ← Q F Qᵀ, both triangles, symmetric to the bit. A and tau as above. 2 n³
+// operations; workspace of 128 n elements.
 template <class T>
 void back_transform_symmetric(int64_t n, const T* A, const T* tau, T* F, Worker& worker,
                               const kernels::Kernels<T>& set = kernels::chosen<T>());

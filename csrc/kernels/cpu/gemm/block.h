@@ -133,7 +133,8 @@ struct Kernels {
   void (*pair_neighbours)(int64_t n, const T* x, T* pairs);
   void (*interleave)(int64_t n, const uint16_t* x, const uint16_t* y, T* pairs);  // pair_rows of bfloat16
   void (*mirror_lower)(int64_t n, T* A);
-  void (*transpose)(int64_t m, int64_t n, const T* A, T* B);
+  void (*mirror_upper)(int64_t n, T* A);
+  void (*transpose)(int64_t m, int64_t n, const T* A, int64_t lda, T* B, int64_t ldb);
   void (*solve)(int64_t m, int64_t n, const T* L, int64_t ldl, T* W, int64_t ldw);  // W ← W L⁻ᵀ, n ≤ kSolve
   T (*largest)(int64_t count, const T* x);       // magnitude; infinite or NaN where one element is
   double (*squares)(int64_t count, const T* x);  // their sum, in float64

@@ -134,7 +134,7 @@ void rotation(int64_t n, const T* B, const T* diagonal, T floor, T least, T* R) 
     }
     R[i * n + i] = T(0);
   }
-  mirror(n, R);
+  mirror<T, true>(n, R);
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = i + 1; j < n; ++j) R[i * n + j] = -R[i * n + j];
 }

@@ -260,8 +260,13 @@ void mirror_lower(int64_t n, T* A) {
 }
 
 template <class T>
-void transpose(int64_t m, int64_t n, const T* A, T* B) {
-  kernels::chosen<T>().transpose(m, n, A, B);
+void mirror_upper(int64_t n, T* A) {
+  kernels::chosen<T>().mirror_upper(n, A);
+}
+
+template <class T>
+void transpose(int64_t m, int64_t n, const T* A, int64_t lda, T* B, int64_t ldb) {
+  kernels::chosen<T>().transpose(m, n, A, lda, B, ldb);
 }
 
 template <class T>
@@ -368,7 +373,8 @@ void orthonormal_side_by_side(int64_t count, int64_t m, int64_t n, const float* 
   template void solve_right_transposed<T>(const Parallel&, int64_t, int64_t, const T*, int64_t, T*, int64_t);        \
   template bool cholesky<T>(const Parallel&, int64_t, T*, int64_t);                                                  \
   template void mirror_lower<T>(int64_t, T*);                                                                        \
-  template void transpose<T>(int64_t, int64_t, const T*, T*);                                                        \
+  template void mirror_upper<T>(int64_t, T*);                                                                        \
+  template void transpose<T>(int64_t, int64_t, const T*, int64_t, T*, int64_t);                                      \
   template T largest_magnitude<T>(int64_t, const T*);                                                                \
   template double sum_of_squares<T>(int64_t, const T*);                                                              \
   template void sum_block_rows<T>(const kernels::BlockRows<T>&);                                                     \

@@ -88,9 +88,17 @@ void lu_of_signed(int64_t n, double* A, double* signs);
 template <class T>
 void mirror_lower(int64_t n, T* A);
 
+// The other way round.
+template <class T>
+void mirror_upper(int64_t n, T* A);
+
 // B[n,m] ← A[m,n]ᵀ; A and B do not overlap.
 template <class T>
-void transpose(int64_t m, int64_t n, const T* A, T* B);
+void transpose(int64_t m, int64_t n, const T* A, int64_t lda, T* B, int64_t ldb);
+template <class T>
+void transpose(int64_t m, int64_t n, const T* A, T* B) {
+  transpose(m, n, A, n, B, m);
+}
 
 // The largest magnitude of x[count]: infinite or NaN where one element is; 0 for none.
 template <class T>

@@ -112,8 +112,8 @@ void move_transposed(int64_t rows, int64_t columns, const T* source, int64_t sou
       target[c * target_row + r] = source[r * source_row + c];
 }
 
-// The upper triangle ← the lower one, within a square on the diagonal of A.
-template <class T>
+// One triangle ← the other, within a square on the diagonal of A.
+template <class T, bool Lower = true>
 void mirror_square(int64_t n, T* A) {
   constexpr int lanes = kMoveLanes<T>;
   Move<T> x[lanes], y[lanes];
@@ -124,7 +124,7 @@ void mirror_square(int64_t n, T* A) {
   for (int i = 0; i < lanes; ++i) {
     Move<T> index;
     for (int c = 0; c < lanes; ++c) index[c] = static_cast<T>(c);
-    x[i] = index < static_cast<T>(i) ? x[i] : y[i];
+    x[i] = (Lower ? index < static_cast<T>(i) : index >= static_cast<T>(i)) ? x[i] : y[i];
     __builtin_memcpy(A + i * n, &x[i], sizeof x[i]);
   }
 }
@@ -141,34 +141,38 @@ int64_t mirror_rows(const Range& range, int64_t from, int64_t to, T* C, int64_t 
   int64_t r = from;
   for (; r + lanes <= to; r += lanes) {
     move_transposed(lanes, diagonal ? r : columns, C + r * ldc, ldc, images + r, ldc);
-    if (diagonal) mirror_square(ldc, C + r * ldc + r);
+    if (diagonal) mirror_square<T>(ldc, C + r * ldc + r);
   }
   for (; r < to; ++r)
     for (int64_t c = 0; c < (diagonal ? r : columns); ++c) images[c * ldc + r] = C[r * ldc + c];
   return r;
 }
 
-template <class T>
+// The upper triangle ← the lower one (Lower), or the other way round.
+template <class T, bool Lower>
 void mirror(int64_t n, T* A) {
   constexpr int64_t step = 32, lanes = kMoveLanes<T>;  // squares that stay in the first-level cache
+  const auto move = [=](int64_t rows, int64_t columns, int64_t i, int64_t j) {
+    T *below = A + i * n + j, *above = A + j * n + i;
+    Lower ? move_transposed(rows, columns, below, n, above, n) : move_transposed(columns, rows, above, n, below, n);
+  };
   for (int64_t i = 0; i < n; i += step)
-    for (int64_t j = 0; j < i; j += step)
-      move_transposed(smaller(step, n - i), step, A + i * n + j, n, A + j * n + i, n);
+    for (int64_t j = 0; j < i; j += step) move(smaller(step, n - i), step, i, j);
   const int64_t whole = n / lanes * lanes;
   for (int64_t i = 0; i < whole; i += lanes) {
-    for (int64_t j = i / step * step; j < i; j += lanes) move_square(A + i * n + j, n, A + j * n + i, n);
-    mirror_square(n, A + i * n + i);
+    for (int64_t j = i / step * step; j < i; j += lanes) move(lanes, lanes, i, j);
+    mirror_square<T, Lower>(n, A + i * n + i);
   }
   for (int64_t r = whole; r < n; ++r)
-    for (int64_t c = r / step * step; c < r; ++c) A[c * n + r] = A[r * n + c];
+    for (int64_t c = r / step * step; c < r; ++c) move(1, 1, r, c);
 }
 
 template <class T>
-void transposed(int64_t m, int64_t n, const T* A, T* B) {
+void transposed(int64_t m, int64_t n, const T* A, int64_t lda, T* B, int64_t ldb) {
   constexpr int64_t step = 32;
   for (int64_t i = 0; i < m; i += step)
     for (int64_t j = 0; j < n; j += step)
-      move_transposed(smaller(step, m - i), smaller(step, n - j), A + i * n + j, n, B + j * m + i, m);
+      move_transposed(smaller(step, m - i), smaller(step, n - j), A + i * lda + j, lda, B + j * ldb + i, ldb);
 }
 
 // Y[m,n]'s column k ← column from[k] of X[m,n]: rows of a transposed strip, transposed back. room: kStrip n elements.
