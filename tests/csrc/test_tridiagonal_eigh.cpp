@@ -205,12 +205,12 @@ struct Solved {
 };
 
 template <class T>
-Solved<T> solve(const Tridiagonal& t, const Parallel& team = {}, Precision precision = Precision::OfVectors) {
+Solved<T> solve(const Tridiagonal& t, const Parallel& team = {}) {
   std::vector<double> d = t.d, e = t.e;
   std::vector<T> Z(t.n() * t.n(), std::numeric_limits<T>::quiet_NaN());
   Worker worker;
   worker.team = team;
-  const bool converged = tridiagonal_eigh(t.n(), d.data(), e.data(), Z.data(), precision, worker);
+  const bool converged = tridiagonal_eigh(t.n(), d.data(), e.data(), Z.data(), worker);
   return {converged, d, Z};
 }
 
@@ -239,14 +239,6 @@ void check(const char* name, Tridiagonal t) {
   std::vector<double> reference, unused;
   by_lapack(scipy_dstedc_, t, reference, unused);
   CHECK_SMALL(eigenvalue_error(t, eigenvalues, reference), rounding<T>());
-  if (sizeof(T) == sizeof(float)) {  // vectors in float32, eigenvalues as right as float64 has them
-    const auto mixed = solve<T>(t, {}, Precision::Float64);
-    const Errors of_vectors = errors_of(t, mixed.eigenvalues, mixed.Z);
-    CHECK(mixed.converged);
-    CHECK_SMALL(eigenvalue_error(t, mixed.eigenvalues, reference), rounding<double>());
-    CHECK_SMALL(of_vectors.residual, 10.0 + root);
-    CHECK_SMALL(of_vectors.orthogonality, 24.0 + 2.0 * root);
-  }
   if (failures() > before) std::printf("  %s, n = %d\n", name, static_cast<int>(n));
 }
 
@@ -322,23 +314,8 @@ void check_kernels(const kernels::Kernels<T>& set, const Update& update, double 
     weights[j] = 0.0;
   }
   std::vector<T> S(k * lds);
-  std::vector<double> x = normal<double>(2 * padded, 12), y(2 * k);
-  set.secular_vectors({k,
-                       column_d.data(),
-                       weights.data(),
-                       origin.data(),
-                       offset.data(),
-                       S.data(),
-                       lds,
-                       row.data(),
-                       {x.data(), x.data() + padded},
-                       {y.data(), y.data() + k}},
-                      0, k);
-  for (int64_t i = 0; i < 2 * k; ++i) {
-    double product = 0.0;
-    for (int64_t c = 0; c < k; ++c) product += static_cast<double>(S[i % k * lds + c]) * x[i / k * padded + c];
-    CHECK_SMALL(std::abs(product - y[i]), (10.0 + 4.0 * std::sqrt(static_cast<double>(k))) * rounding<T>());
-  }
+  set.secular_vectors({k, column_d.data(), weights.data(), origin.data(), offset.data(), S.data(), lds, row.data()}, 0,
+                      k);
   double gap = 0.0, residual = 0.0;
   for (int64_t i = 0; i < k; ++i) {
     double product = 0.0;

@@ -7,184 +7,19 @@
 
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/dense.h"
-#include "kernels/cpu/eigh/tridiagonal.h"
-#include "kernels/cpu/eigh/tridiagonal_eigh.h"
-#include "kernels/cpu/eigh/tridiagonal_root.h"
 #include "kernels/cpu/gemm/gemm.h"
-#include "kernels/cpu/root_polynomial.h"
-#include "kernels/cpu/root_quadrature.h"
-#include "kernels/cpu/root_residual.h"
+#include "kernels/cpu/root/by_tridiagonal.h"
+#include "kernels/cpu/root/polynomial.h"
+#include "kernels/cpu/root/quadrature.h"
+#include "kernels/cpu/root/residual.h"
+#include "kernels/cpu/root/root.h"
 #include "kernels/status.h"
 
 namespace kronla {
 namespace {
 
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
-
-// D is scaled so that its largest element is near 1; X is D^(-1/p) · back.
-template <class T>
-struct Root {
-  T* X;
-  double back;
-  double residual = kUnknown;  // until it is taken
-  double least = 0.0;          // a lower bound of λmin(D)/λmax(D)
-  int64_t steps = 0;
-};
-
-// A lower bound of λmin/λmax from the computed eigenvalues, ascending; at most 0 where there is none.
-template <class T>
-double least_ratio(int64_t n, const T* w) {
-  if (!(w[0] > T(0))) return 0.0;
-  const double error = static_cast<double>(n) * static_cast<double>(std::numeric_limits<T>::epsilon());
-  return static_cast<double>(w[0]) / static_cast<double>(w[n - 1]) - error;
-}
-
-bool is_integer(double p) { return p == std::floor(p) && p <= 1e6; }
-
-// Y ← factor · X, of `rows` rows of n elements, rounded once.
-template <class From, class To>
-void scale(int64_t rows, int64_t n, const From* X, double factor, To* Y, Worker& worker) {
-  const Worker::Scope scope(worker);
-  double* factors = factor == 1.0 ? nullptr : worker.take<double>(n);
-  if (factors != nullptr) std::fill_n(factors, n, factor);
-  scale_columns(rows, n, X, n, factors, Y, n);
-}
-
-// The same of a lower triangle: row by row, elements beyond the diagonal are neither read nor written.
-template <class From, class To>
-void scale_lower(int64_t n, const From* X, double factor, To* Y, Worker& worker) {
-  const Worker::Scope scope(worker);
-  double* factors = factor == 1.0 ? nullptr : worker.take<double>(n);
-  if (factors != nullptr) std::fill_n(factors, n, factor);
-  for (int64_t i = 0; i < n; ++i) scale_columns(1, i + 1, X + i * n, n, factors, Y + i * n, n);
-}
-
-// The lower triangle of a symmetric D[n,n] ← its upper one, and the diagonal.
-void restore_lower(int64_t n, const double* diagonal, double* D) {
-  mirror_upper(n, D);
-  for (int64_t i = 0; i < n; ++i) D[i * n + i] = diagonal[i];
-}
-
-// The tridiagonal form of a D of magnitude 1: d and e, and the reflectors that led there, tau and, in the place of D's lower
-// triangle, the rest of them.
-template <class T>
-struct Tridiagonal {
-  int64_t n;
-  T *D, *tau;
-  double *d, *e;
-
-  static Tridiagonal of(int64_t n, T* D, Worker& worker) {
-    const Tridiagonal form{n, D, worker.take<T>(n), worker.take<double>(n), worker.take<double>(n)};
-    reduce_to_tridiagonal(n, D, form.tau, form.d, form.e, worker);
-    return form;
-  }
-};
-
-constexpr int64_t kWideProducts = 128;  // up to here float64 costs a tenth of the time at most
-constexpr double kGentle = 1e-2;
-
-// Whether float32 is good enough for the reflections of a float32 root. They add some 1e-7 of its norm to it, which adds
-// that times κ^max(1/2, 1/p) to the residual: at most a tenth of `tolerance`.
-bool is_gentle(double condition, double p, double tolerance) {
-  return 1e-6 * std::pow(condition, std::max(0.5, 1.0 / p)) <= tolerance;
-}
-
-// Q T^(-1/p) Qᵀ by a quadrature, T^(-1/p) in float64 and the reflections in V. The result is in F[n,n].
-template <class T, class V, class R>
-void reflect_root(const Tridiagonal<R>& form, const SpectrumBounds& bounds, int64_t p, RootQuadratures& quadratures,
-                  V* F, Root<T>& root, Worker& worker) {
-  const int64_t n = form.n;
-  tridiagonal_root(n, form.d, form.e, bounds, p, quadratures.of(bounds.condition()), 1.0, F, worker);
-  if constexpr (std::is_same_v<V, R>) {
-    back_transform_symmetric(n, form.D, form.tau, F, worker);
-  } else {
-    V *reflectors = worker.take<V>(n * n), *tau = worker.take<V>(n);
-    scale_lower(n, form.D, 1.0, reflectors, worker);
-    std::copy_n(form.tau, n, tau);
-    back_transform_symmetric(n, reflectors, tau, F, worker);
-  }
-  scale(n, n, F, root.back, root.X, worker);
-}
-
-// False where T is too ill conditioned for one.
-template <class T>
-bool by_quadrature(const Tridiagonal<double>& form, int64_t p, double tolerance, RootQuadratures& quadratures,
-                   Root<T>& root, Worker& worker) {
-  const Worker::Scope scope(worker);
-  const int64_t n = form.n;
-  const SpectrumBounds bounds = spectrum_bounds(n, form.d, form.e);
-  if (!(bounds.lower > 0.0 && bounds.condition() <= RootQuadratures::kLargestCondition)) return false;
-  root.least = bounds.lower / bounds.upper - static_cast<double>(n) * std::numeric_limits<double>::epsilon();
-  if (std::is_same_v<T, double> ||
-      (n > kWideProducts && is_gentle(bounds.condition(), static_cast<double>(p), tolerance))) {
-    reflect_root(form, bounds, p, quadratures, root.X, root, worker);
-  } else {
-    reflect_root(form, bounds, p, quadratures, worker.take<double>(n * n), root, worker);
-  }
-  return true;
-}
-
-// The rows of Q, the eigenvectors of D, and its eigenvalues w from those of its tridiagonal form. False where an iteration
-// does not converge.
-bool eigenvectors(const Tridiagonal<double>& form, double* w, double* Q, Worker& worker) {
-  const Worker::Scope scope(worker);
-  double* e = worker.take<double>(form.n);
-  std::copy_n(form.d, form.n, w);
-  std::copy_n(form.e, form.n, e);
-  if (!tridiagonal_eigh(form.n, w, e, Q, Precision::OfVectors, worker)) return false;
-  back_transform(form.n, form.D, form.tau, Q, worker);
-  return true;
-}
-
-void scale_rows(int64_t n, const double* w, double power, double* Q) {
-  for (int64_t i = 0; i < n; ++i) {
-    const double factor = std::pow(w[i], power);
-    for (int64_t j = 0; j < n; ++j) Q[i * n + j] *= factor;
-  }
-}
-
-// False where an iteration does not converge. For a p that is no integer the residual is taken too.
-template <class T>
-bool by_eigenvectors(const Tridiagonal<double>& form, const double* diagonal, double p, Root<T>& root,
-                     Worker& worker) {
-  const Worker::Scope scope(worker);
-  const int64_t n = form.n;
-  double *Q = worker.take<double>(n * n), *w = worker.take<double>(n);
-  if (!eigenvectors(form, w, Q, worker)) return false;
-  root.least = least_ratio(n, w);
-  // What eigh rounds below its own noise is set to that noise: whether D is positive definite is not for eigh to say.
-  const double noise = std::numeric_limits<double>::epsilon() * w[n - 1];
-  for (int64_t i = 0; i < n; ++i) w[i] = std::max(w[i], noise);
-  scale_rows(n, w, -0.5 / p, Q);
-  double* product = worker.take<double>(n * n);
-  syrk(worker.team, Op::T, n, n, 1.0, Q, n, 0.0, product, n, {true});
-  scale(n, n, product, root.back, root.X, worker);
-  if (is_integer(p)) return true;
-  restore_lower(n, diagonal, form.D);
-  scale_rows(n, w, 0.5 / p - 0.5, Q);
-  transpose(n, n, Q, product);
-  root.residual = identity_error(n, {Q, form.D, product}, worker);
-  return true;
-}
-
-// By a quadrature if there are any and D's condition allows, else by eigenvectors. D's lower triangle is lost on the way,
-// and comes back from the upper one.
-template <class T>
-void by_tridiagonal_form(int64_t n, double* D, double p, double tolerance, RootQuadratures* quadratures, Root<T>& root,
-                         Worker& worker) {
-  const Worker::Scope scope(worker);
-  ++root.steps;
-  double* diagonal = worker.take<double>(n);
-  for (int64_t i = 0; i < n; ++i) diagonal[i] = D[i * n + i];
-  const auto form = Tridiagonal<double>::of(n, D, worker);
-  if (!(quadratures != nullptr &&
-        by_quadrature(form, static_cast<int64_t>(p), tolerance, *quadratures, root, worker)) &&
-      !by_eigenvectors(form, diagonal, p, root, worker)) {
-    root.least = 0.0;
-    std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
-  }
-  restore_lower(n, diagonal, D);
-}
+constexpr double kGentle = 1e-2;  // the residual that float32 reflections may leave by a tenth where no rtol is given
 
 // The residual of X / back.
 template <class T>
@@ -195,21 +30,17 @@ double residual_of_result(int64_t n, const double* D, double p, const Root<T>& r
   return root_residual(n, D, wide, static_cast<int64_t>(p), worker);
 }
 
-// The reduction in float32 too, where small eigenvalues are right to u ‖D‖ only: two thirds of the time. True where the
-// residual of that root is good enough.
-bool by_quadrature_in_float32(int64_t n, const double* D, const RootOptions& options, RootQuadratures& quadratures,
-                              Root<float>& root, Worker& worker) {
-  const Worker::Scope scope(worker);
-  root.steps = 1;
-  float* lower = worker.take<float>(n * n);
-  scale_lower(n, D, 1.0, lower, worker);
-  const auto form = Tridiagonal<float>::of(n, lower, worker);
-  const SpectrumBounds bounds = spectrum_bounds(n, form.d, form.e);
-  if (!(bounds.lower > 0.0 && bounds.condition() <= RootQuadratures::kLargestCondition)) return false;
-  root.least = bounds.lower / bounds.upper - static_cast<double>(n) * std::numeric_limits<float>::epsilon();
-  reflect_root(form, bounds, static_cast<int64_t>(options.p), quadratures, root.X, root, worker);
-  root.residual = residual_of_result(n, D, options.p, root, worker);
-  return root.residual <= options.rtol;
+// True where the residual of that root is good enough.
+template <class T>
+bool by_float32(int64_t n, const double* D, const RootOptions& options, RootQuadratures& quadratures, Root<T>& root,
+                Worker& worker) {
+  if constexpr (std::is_same_v<T, float>) {
+    ++root.steps;
+    if (!root_by_float32_tridiagonal(n, D, static_cast<int64_t>(options.p), quadratures, root, worker)) return false;
+    root.residual = residual_of_result(n, D, options.p, root, worker);
+    return root.residual <= options.rtol;
+  }
+  return false;
 }
 
 template <class T>
@@ -223,7 +54,7 @@ void by_polynomial(int64_t n, const double* D, double smallest, const RootOption
     root.residual = root_residual(n, D, wide, options.r, worker);
   }
   symmetric_power(n, options.s, root.X, worker);
-  for (int64_t i = 0; i < n * n; ++i) root.X[i] = static_cast<T>(static_cast<double>(root.X[i]) * root.back);
+  scale(n, n, root.X, root.back, root.X, worker);
 }
 
 // The bound λmin(D) ≥ 1/tr(D⁻¹) = 1/‖L⁻¹‖_F² from D's Cholesky factor.
@@ -287,15 +118,13 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
   } else if (group.method == RootMethod::Polynomial) {
     by_polynomial(n, D, smallest_eigenvalue_bound(n, L, worker), options, root, worker);
   } else {
-    const bool to_tolerance = group.method == RootMethod::QuadratureToTolerance;
-    bool done = false;
-    if constexpr (std::is_same_v<T, float>)
-      done = to_tolerance && by_quadrature_in_float32(n, D, options, quadratures, root, worker);
-    if (!done) {
+    RootQuadratures* poles =
+        group.method == RootMethod::Eigh || !has_root_quadrature(options.p) ? nullptr : &quadratures;
+    const bool to_tolerance = group.method == RootMethod::QuadratureToTolerance && poles != nullptr;
+    const double tolerance = to_tolerance ? std::min(options.rtol, kGentle) : kGentle;
+    if (!(to_tolerance && by_float32(n, D, options, quadratures, root, worker))) {
       root.residual = kUnknown;
-      const double tolerance = to_tolerance ? std::min(options.rtol, kGentle) : kGentle;
-      by_tridiagonal_form(n, D, options.p, tolerance, group.method == RootMethod::Eigh ? nullptr : &quadratures, root,
-                          worker);
+      root_by_tridiagonal(n, D, options.p, tolerance, poles, root, worker);
     }
     // No pivot breaks down where D is this well conditioned (Demmel 1989: λmin/λmax > n(n + 1)u).
     const double certain = 2.0 * static_cast<double>(n * n) * std::numeric_limits<double>::epsilon();

@@ -18,12 +18,6 @@ void rotate(const RankOneUpdate<T>& update, Support* support, int64_t p, int64_t
       support[row] = kBoth;
     }
   }
-  for (double* column : {update.first, update.last}) {
-    if (column == nullptr) break;
-    const double x = column[p], y = column[q];
-    column[p] = cosine * x - sine * y;
-    column[q] = cosine * y + sine * x;
-  }
   const T c = static_cast<T>(cosine), s = static_cast<T>(sine);
   const int64_t begin = support[p] == kSecond ? update.half : 0, end = support[p] == kFirst ? update.half : update.n;
   for (int64_t j = begin; j < end; ++j) {

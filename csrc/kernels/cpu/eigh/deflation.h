@@ -16,7 +16,6 @@ struct RankOneUpdate {
   const int64_t* order;
   T* Z;
   int64_t ldz;
-  double *first, *last;  // columns 0 and n − 1 of Z in float64, or null
 };
 
 // Columns where a row of Z is nonzero. What is multiplied is sorted by it, and the zeros are left out.
@@ -31,7 +30,7 @@ struct Deflation {
 };
 
 // Finds the rows that are eigenvectors already, within `tolerance`: those where ρ z is small, and one of two whose d are
-// close, after a rotation in Z that makes its z zero. All that belongs to a row changes with the rotations.
+// close, after a rotation in Z that makes its z zero. d, z and Z change with the rotations.
 template <class T>
 void deflate(const RankOneUpdate<T>& update, double tolerance, Deflation& deflation);
 

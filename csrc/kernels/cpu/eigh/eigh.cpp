@@ -32,7 +32,7 @@ bool eigendecompose(int64_t n, T* A, T* V, T* w, Worker& worker) {
   double *d = worker.take<double>(n), *e = worker.take<double>(n);
   const double scale = bring_into_range(n, A);
   reduce_to_tridiagonal(n, A, tau, d, e, worker);
-  if (!tridiagonal_eigh(n, d, e, V, Precision::OfVectors, worker)) return false;
+  if (!tridiagonal_eigh(n, d, e, V, worker)) return false;
   back_transform(n, A, tau, V, worker);
   for (int64_t i = 0; i < n; ++i) w[i] = static_cast<T>(d[i] / scale);
   return true;

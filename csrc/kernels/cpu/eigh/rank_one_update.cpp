@@ -12,7 +12,7 @@ using kernels::Secular;
 
 template <class T>
 bool rank_one_eigh(int64_t k, const double* d, const double* z, double rho, const int64_t* order, double* eigenvalues,
-                   T* S, int64_t lds, const double* const (&x)[2], double* const (&y)[2], Worker& worker) {
+                   T* S, int64_t lds, Worker& worker) {
   const Worker::Scope scope(worker);
   const int64_t padded = Secular::padded(k);
   double *poles = worker.take<double>(padded), *squares = worker.take<double>(padded),
@@ -43,9 +43,6 @@ bool rank_one_eigh(int64_t k, const double* d, const double* z, double rho, cons
   // In the order of the columns of S; origin and offset belong to its rows.
   double *column_d = worker.take<double>(padded), *column_z = worker.take<double>(padded),
          *rows = worker.take<double>(chunks * lds);
-  double* column_x[2] = {};
-  for (int i = 0; i < 2; ++i)
-    if (x[i] != nullptr) column_x[i] = worker.take<double>(padded);
   for (int64_t c = 0; c < k; ++c) {
     column_d[c] = d[order[c]];
     column_z[c] = std::copysign(weights[order[c]], z[order[c]]);
@@ -54,21 +51,16 @@ bool rank_one_eigh(int64_t k, const double* d, const double* z, double rho, cons
     column_d[c] = poles[k + 1];
     column_z[c] = 0.0;
   }
-  for (int i = 0; i < 2 && x[i] != nullptr; ++i) {
-    for (int64_t c = 0; c < k; ++c) column_x[i][c] = x[i][order[c]];
-    std::fill(column_x[i] + k, column_x[i] + padded, 0.0);
-  }
   share(worker.team, chunks, [&](int64_t i) {
-    kernels.secular_vectors(
-        {k, column_d, column_z, origin, offset, S, lds, rows + i * lds, {column_x[0], column_x[1]}, {y[0], y[1]}},
-        i * chunk, std::min(k, (i + 1) * chunk));
+    kernels.secular_vectors({k, column_d, column_z, origin, offset, S, lds, rows + i * lds}, i * chunk,
+                            std::min(k, (i + 1) * chunk));
   });
   return true;
 }
 
 template bool rank_one_eigh<float>(int64_t, const double*, const double*, double, const int64_t*, double*, float*,
-                                   int64_t, const double* const (&)[2], double* const (&)[2], Worker&);
+                                   int64_t, Worker&);
 template bool rank_one_eigh<double>(int64_t, const double*, const double*, double, const int64_t*, double*, double*,
-                                    int64_t, const double* const (&)[2], double* const (&)[2], Worker&);
+                                    int64_t, Worker&);
 
 }  // namespace kronla

@@ -9,11 +9,10 @@ namespace kronla {
 
 // Diag(d) + ρ z zᵀ of d[k], ascending, distinct, of magnitude about 1 or less, z[k] nowhere 0, ρ > 0:
 // eigenvalues[k], ascending, and the eigenvectors as the rows of S[k,k], lds apart. Column c of S belongs to d[order[c]].
-// y[0][k] and y[1][k] ← their products with x[0] and x[1], in float64, unless these are null; x is in the order of d.
 // False where a root is not found. lds ≥ leading_dimension(k).
 template <class T>
 bool rank_one_eigh(int64_t k, const double* d, const double* z, double rho, const int64_t* order, double* eigenvalues,
-                   T* S, int64_t lds, const double* const (&x)[2], double* const (&y)[2], Worker& worker);
+                   T* S, int64_t lds, Worker& worker);
 
 // Rows that hold whole vectors, and do not crowd one set of the first-level cache.
 inline int64_t leading_dimension(int64_t k) { return (k + 15) / 16 * 16 + 16; }

@@ -124,9 +124,9 @@ void back_transform_symmetric(int64_t n, const T* A, const T* tau, T* F, Worker&
     reflect_symmetric(std::min(row + rows, n), std::min(rows, n - row), A, n, tau, F, n, worker);
 }
 
-#define KRONLA_INSTANTIATE(T)                                                                 \
-  template void reduce_to_tridiagonal<T>(int64_t, T*, T*, double*, double*, Worker&, int64_t, \
-                                         const kernels::Kernels<T>&);                         \
+#define KRONLA_INSTANTIATE(T)                                                                            \
+  template void reduce_to_tridiagonal<T>(int64_t, T*, T*, double*, double*, Worker&, int64_t,            \
+                                         const kernels::Kernels<T>&);                                    \
   template void back_transform<T>(int64_t, const T*, const T*, T*, Worker&, const kernels::Kernels<T>&); \
   template void back_transform_symmetric<T>(int64_t, const T*, const T*, T*, Worker&, const kernels::Kernels<T>&);
 

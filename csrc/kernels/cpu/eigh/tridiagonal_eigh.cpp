@@ -5,8 +5,6 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
-#include <type_traits>
-#include <utility>
 
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/eigh/deflation.h"
@@ -17,30 +15,11 @@
 namespace kronla {
 namespace {
 
-// Eigenvalues and, in float64 or not at all (null), the first and the last element of each eigenvector.
-struct Values {
-  double *d, *first, *last;
-
-  static Values take(int64_t count, bool with_ends, Worker& worker) {
-    const auto take = [&](bool wanted) { return wanted ? worker.take<double>(count) : nullptr; };
-    return {take(true), take(with_ends), take(with_ends)};
-  }
-  bool has_ends() const { return first != nullptr; }
-  Values from(int64_t i) const { return has_ends() ? Values{d + i, first + i, last + i} : Values{d + i, {}, {}}; }
-  void set(int64_t i, const Values& other, int64_t j, double factor = 1.0) const {
-    d[i] = other.d[j] * factor;
-    if (!has_ends()) return;
-    first[i] = other.first[j];
-    last[i] = other.last[j];
-  }
-};
-
-// A diagonal block: its values (the diagonal before it is solved), e and Z from its first row and column on.
+// A diagonal block: d, e and Z from its first row and column on.
 template <class T>
 struct Block {
   int64_t n;
-  Values values;
-  double* e;
+  double *d, *e;
   T* Z;
   int64_t ldz;
 };
@@ -57,10 +36,10 @@ class LeafSolver {
  public:
   bool add(const Block<T>& block) {
     blocks_[count_] = block;
-    double scale = largest_of(block.n, block.values.d);
+    double scale = largest_of(block.n, block.d);
     scale = scales_[count_] = power_of_two_scale(std::max(scale, largest_of(block.n - 1, block.e)));
     for (int64_t i = 0; i < kLeaf; ++i) {
-      leaves_.d[i][count_] = i < block.n ? block.values.d[i] * scale : 0.0;
+      leaves_.d[i][count_] = i < block.n ? block.d[i] * scale : 0.0;
       leaves_.e[i][count_] = i + 1 < block.n ? block.e[i] * scale : 0.0;
     }
     return ++count_ < kLeaves || finish();
@@ -88,11 +67,7 @@ class LeafSolver {
       order[j] = i;
     }
     for (int64_t i = 0; i < block.n; ++i) {
-      block.values.d[i] = leaves_.d[order[i]][l] / scales_[l];
-      if (block.values.has_ends()) {
-        block.values.first[i] = leaves_.Z[order[i]][0][l];
-        block.values.last[i] = leaves_.Z[order[i]][block.n - 1][l];
-      }
+      block.d[i] = leaves_.d[order[i]][l] / scales_[l];
       for (int64_t j = 0; j < block.n; ++j) block.Z[i * block.ldz + j] = static_cast<T>(leaves_.Z[order[i]][j][l]);
     }
   }
@@ -151,78 +126,69 @@ T* copy_deflated(const Block<T>& block, int64_t half, const Deflation& deflation
   return rows;
 }
 
-// The block's values and rows of Z ← both lists in one ascending order. The rows of the first are in Z from the top on:
-// each only moves down, so the last goes first.
+// d and the rows of Z ← both lists in one ascending order. The rows of the first are in Z from the top on: each only
+// moves down, so the last goes first.
 template <class T>
-void merge_sorted(const Block<T>& block, int64_t kept, const Values& of_kept, int64_t deflated,
-                  const Values& of_deflated, const T* deflated_rows) {
+void merge_sorted(const Block<T>& block, int64_t kept, const double* kept_d, int64_t deflated, const double* deflated_d,
+                  const T* deflated_rows) {
   int64_t i = kept - 1, j = deflated - 1;
-  for (int64_t place = block.n - 1; place >= 0; --place) {
-    const bool is_kept = j < 0 || (i >= 0 && of_kept.d[i] > of_deflated.d[j]);
-    const Values& values = is_kept ? of_kept : of_deflated;
-    const int64_t from = is_kept ? i-- : j--;
-    block.values.set(place, values, from);
-    const T* row = is_kept ? block.Z + from * block.ldz : deflated_rows + from * block.n;
+  for (int64_t place = block.n - 1; j >= 0; --place) {
     T* target = block.Z + place * block.ldz;
-    if (row != target) std::memcpy(target, row, block.n * sizeof(T));
+    if (i >= 0 && kept_d[i] > deflated_d[j]) {
+      block.d[place] = kept_d[i];
+      std::memcpy(target, block.Z + i-- * block.ldz, block.n * sizeof(T));
+    } else {
+      block.d[place] = deflated_d[j];
+      std::memcpy(target, deflated_rows + j-- * block.n, block.n * sizeof(T));
+    }
   }
+  std::copy(kept_d, kept_d + i + 1, block.d);
 }
 
-// z[n] ← the row of Z above the seam and the one below, of norm 1, as T = diag(T₁, T₂) + 2 |link| z zᵀ has it.
+// Joins two solved halves that were torn apart at `link`: T = diag(T₁, T₂) + |link| v vᵀ, v = (…, 0, 1, ±1, 0, …).
 template <class T>
-void seam(const Block<T>& block, int64_t half, double link, double* z) {
-  const double share = std::sqrt(0.5), signed_share = std::copysign(share, link);
-  const Values& values = block.values;
-  for (int64_t i = 0; i < block.n; ++i) {
-    const bool upper = i < half;
-    double end = static_cast<double>(block.Z[(upper ? half - 1 : half) + i * block.ldz]);
-    if (values.has_ends()) end = std::exchange((upper ? values.last : values.first)[i], 0.0);  // 0 in the whole block
-    z[i] = (upper ? share : signed_share) * end;
-  }
-}
-
-// Joins two solved halves that were torn apart at `link`.
-template <class T>
-bool join(const Block<T>& block, int64_t half, double link, double epsilon, Worker& worker) {
+bool join(const Block<T>& block, int64_t half, double link, Worker& worker) {
   const Worker::Scope scope(worker);
   const int64_t n = block.n;
-  const Values& values = block.values;
-  const double size = std::max(largest_of(n, values.d), 2.0 * std::abs(link)), scale = power_of_two_scale(size);
-  double *d = values.d, *z = worker.take<double>(n);
-  for (int64_t i = 0; i < n; ++i) d[i] *= scale;
-  seam(block, half, link, z);
+  const double size = std::max(largest_of(n, block.d), 2.0 * std::abs(link)), scale = power_of_two_scale(size);
+  double *d = worker.take<double>(n), *z = worker.take<double>(n);
+  const T *bottom = block.Z + half - 1, *top = block.Z + half;
+  const double share = std::sqrt(0.5), signed_share = std::copysign(share, link);
+  for (int64_t i = 0; i < n; ++i) {
+    d[i] = block.d[i] * scale;
+    z[i] = i < half ? share * static_cast<double>(bottom[i * block.ldz])
+                    : signed_share * static_cast<double>(top[i * block.ldz]);
+  }
   int64_t* order = worker.take<int64_t>(n);
   for (int64_t i = 0, a = 0, b = half; i < n; ++i) order[i] = b == n || (a < half && d[a] <= d[b]) ? a++ : b++;
 
   Deflation deflation{worker.take<int64_t>(n), worker.take<int64_t>(n), worker.take<Support>(n)};
-  const double rho = 2.0 * std::abs(link) * scale, tolerance = 2.0 * epsilon * size * scale;
-  deflate<T>({n, half, d, z, rho, order, block.Z, block.ldz, values.first, values.last}, tolerance, deflation);
+  const double rho = 2.0 * std::abs(link) * scale,
+               tolerance = 2.0 * static_cast<double>(std::numeric_limits<T>::epsilon()) * size * scale;
+  deflate<T>({n, half, d, z, rho, order, block.Z, block.ldz}, tolerance, deflation);
   const int64_t kept = deflation.kept_count, deflated = deflation.deflated_count;
 
   const T* deflated_rows = copy_deflated(block, half, deflation, worker);
-  const Values of_kept = Values::take(kept, values.has_ends(), worker),
-               of_deflated = Values::take(deflated, values.has_ends(), worker);
-  for (int64_t i = 0; i < deflated; ++i) of_deflated.set(i, values, deflation.deflated[i], 1.0 / scale);
+  double *kept_d = worker.take<double>(kept), *deflated_d = worker.take<double>(deflated);
   if (kept > 0) {
     const Packed<T> packed = pack(block, half, deflation, worker);
-    const Values old = Values::take(kept, values.has_ends(), worker);
     double* kept_z = worker.take<double>(kept);
     for (int64_t i = 0; i < kept; ++i) {
-      old.set(i, values, deflation.kept[i]);
+      kept_d[i] = d[deflation.kept[i]];
       kept_z[i] = z[deflation.kept[i]];
     }
     const int64_t lds = leading_dimension(kept);
     T* S = worker.take<T>(kept * lds);
-    if (!rank_one_eigh(kept, old.d, kept_z, rho, packed.column, of_kept.d, S, lds, {old.first, old.last},
-                       {of_kept.first, of_kept.last}, worker))
-      return false;
+    double* eigenvalues = worker.take<double>(kept);
+    if (!rank_one_eigh(kept, kept_d, kept_z, rho, packed.column, eigenvalues, S, lds, worker)) return false;
     const int64_t first = packed.begin[kSecond], both = packed.begin[kBoth];
     gemm(worker.team, Op::N, Op::N, kept, half, first, T(1), S, lds, packed.first, half, T(0), block.Z, block.ldz);
     gemm(worker.team, Op::N, Op::N, kept, n - half, kept - both, T(1), S + both, lds, packed.second, n - half, T(0),
          block.Z + half, block.ldz);
-    for (int64_t i = 0; i < kept; ++i) of_kept.d[i] /= scale;
+    for (int64_t i = 0; i < kept; ++i) kept_d[i] = eigenvalues[i] / scale;
   }
-  merge_sorted(block, kept, of_kept, deflated, of_deflated, deflated_rows);
+  for (int64_t i = 0; i < deflated; ++i) deflated_d[i] = d[deflation.deflated[i]] / scale;
+  merge_sorted(block, kept, kept_d, deflated, deflated_d, deflated_rows);
   return true;
 }
 
@@ -234,11 +200,11 @@ int64_t half_of(const Block<T>& block) {
 // The two halves, of which the second begins at row `half`.
 template <class T>
 Block<T> upper(const Block<T>& block, int64_t half) {
-  return {half, block.values, block.e, block.Z, block.ldz};
+  return {half, block.d, block.e, block.Z, block.ldz};
 }
 template <class T>
 Block<T> lower(const Block<T>& block, int64_t half) {
-  return {block.n - half, block.values.from(half), block.e + half, block.Z + half * (block.ldz + 1), block.ldz};
+  return {block.n - half, block.d + half, block.e + half, block.Z + half * (block.ldz + 1), block.ldz};
 }
 
 // Tears the block apart down to leaves, and solves these.
@@ -247,35 +213,30 @@ bool tear(const Block<T>& block, LeafSolver<T>& leaves) {
   if (block.n <= kernels::kLeaf) return leaves.add(block);
   const int64_t half = half_of(block);
   const double link = std::abs(block.e[half - 1]);
-  block.values.d[half - 1] -= link;
-  block.values.d[half] -= link;
+  block.d[half - 1] -= link;
+  block.d[half] -= link;
   return tear(upper(block, half), leaves) && tear(lower(block, half), leaves);
 }
 
 template <class T>
-bool join_all(const Block<T>& block, double epsilon, Worker& worker) {
+bool join_all(const Block<T>& block, Worker& worker) {
   if (block.n <= kernels::kLeaf) return true;
   const int64_t half = half_of(block);
-  return join_all(upper(block, half), epsilon, worker) && join_all(lower(block, half), epsilon, worker) &&
-         join(block, half, block.e[half - 1], epsilon, worker);
+  return join_all(upper(block, half), worker) && join_all(lower(block, half), worker) &&
+         join(block, half, block.e[half - 1], worker);
 }
 
 }  // namespace
 
 template <class T>
-bool tridiagonal_eigh(int64_t n, double* d, double* e, T* Z, Precision precision, Worker& worker) {
+bool tridiagonal_eigh(int64_t n, double* d, double* e, T* Z, Worker& worker) {
   if (n == 0) return true;
-  const Worker::Scope scope(worker);
-  const bool float64 = precision == Precision::Float64;
-  Values values = Values::take(n, float64 && !std::is_same_v<T, double>, worker);
-  values.d = d;
-  const Block<T> block{n, values, e, Z, n};
-  const double epsilon = float64 ? std::numeric_limits<double>::epsilon() : std::numeric_limits<T>::epsilon();
+  const Block<T> block{n, d, e, Z, n};
   LeafSolver<T> leaves;
-  return tear(block, leaves) && leaves.finish() && join_all(block, epsilon, worker);
+  return tear(block, leaves) && leaves.finish() && join_all(block, worker);
 }
 
-template bool tridiagonal_eigh<float>(int64_t, double*, double*, float*, Precision, Worker&);
-template bool tridiagonal_eigh<double>(int64_t, double*, double*, double*, Precision, Worker&);
+template bool tridiagonal_eigh<float>(int64_t, double*, double*, float*, Worker&);
+template bool tridiagonal_eigh<double>(int64_t, double*, double*, double*, Worker&);
 
 }  // namespace kronla

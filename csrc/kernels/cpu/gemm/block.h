@@ -86,8 +86,7 @@ struct Secular {
   static int64_t padded(int64_t k) { return (k / kStep + 2) * kStep; }
 };
 
-// Rows i of S[k,k], lds apart: z_j/(d_j − λ_i), normalised, and, unless x is null, y[·][i] ← their products with x[·] before
-// they are rounded to T. d, z and x are padded as above, in any order. row: lds elements of workspace.
+// Rows i of S[k,k], lds apart: z_j/(d_j − λ_i), normalised. d and z as above, in any order. row: lds elements of workspace.
 template <class T>
 struct SecularVectors {
   int64_t k;
@@ -95,8 +94,6 @@ struct SecularVectors {
   T* S;
   int64_t lds;
   double* row;
-  const double* x[2];
-  double* y[2];
 };
 
 // Tridiagonal matrices of up to kLeaf rows, side by side: those beyond a matrix's own are 0. d and e are about 1 in norm,
@@ -119,7 +116,7 @@ struct Resolvents {
 };
 inline constexpr int kTerms = 4;          // of them that are summed in registers
 inline constexpr int64_t kTileRows = 64;  // of sums that stay in the first-level cache
-inline constexpr int64_t kShifts = 16;  // that a tridiagonal matrix is eliminated with at once
+inline constexpr int64_t kShifts = 16;    // that a tridiagonal matrix is eliminated with at once
 
 inline constexpr int64_t kSide = 8;  // small matrices that are orthonormalized side by side
 

@@ -47,15 +47,14 @@ inline void resolvents(const Resolvents& p) {
   for (int64_t i = 1; i < n; ++i)
     for (int64_t j = 0; j < stride; j += S::lanes) {
       const Reals ratio = S::load(p.ratios + i * stride + j), before = S::load(p.diagonals + (i - 1) * stride + j);
-      S::store(p.diagonals + i * stride + j,
-               S::fused(ratio * ratio, before, S::load(p.diagonals + i * stride + j)));
+      S::store(p.diagonals + i * stride + j, S::fused(ratio * ratio, before, S::load(p.diagonals + i * stride + j)));
     }
 }
 
 // sums[rows, 2 vectors], from row i0 on, (+)= kTerms of the resolvents, whose last rows are in g.
 template <bool Diagonal>
-void resolvent_rows(const double* ratios, const double* diagonals, int64_t stride, int64_t rows, bool first,
-                    double* g, double* sums) {
+void resolvent_rows(const double* ratios, const double* diagonals, int64_t stride, int64_t rows, bool first, double* g,
+                    double* sums) {
   using S = Simd<double>;
   static constexpr double one[2 * kLanes + 1] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   constexpr int W = 2;
@@ -72,8 +71,8 @@ void resolvent_rows(const double* ratios, const double* diagonals, int64_t strid
       for (int k = 0; k < W; ++k) {
         x[t][k] = S::multiply(ratio, x[t][k]);
         if (Diagonal)
-          x[t][k] = S::fused(S::broadcast(diagonals[i * stride + t]),
-                             S::load(one + kLanes - i + k * S::lanes), x[t][k]);
+          x[t][k] =
+              S::fused(S::broadcast(diagonals[i * stride + t]), S::load(one + kLanes - i + k * S::lanes), x[t][k]);
       }
     }
     double* sum = sums + i * W * S::lanes;
@@ -106,8 +105,8 @@ void resolvent_columns(const Resolvents& p, int64_t column, int64_t end, T* F, i
       rows = smaller(diagonal ? width : kTileRows, p.n - row);
       for (int64_t j = 0; j < p.count; j += kTerms)
         (diagonal ? resolvent_rows<true> : resolvent_rows<false>)(p.ratios + row * p.stride + j,
-                                                                  p.diagonals + row * p.stride + j, p.stride, rows, j == 0,
-                                                                  state + j * width, sums);
+                                                                  p.diagonals + row * p.stride + j, p.stride, rows,
+                                                                  j == 0, state + j * width, sums);
       for (int64_t i = 0; i < rows; ++i)
         for (int64_t k = 0; k < columns; ++k) F[(row + i) * ldf + column + k] = T(sums[i * width + k]);
       // What has decayed would soon be subnormal, and slow.

@@ -239,11 +239,5 @@ void secular_vectors(const SecularVectors<T>& p, int64_t first, int64_t end) {
       const Narrow x = __builtin_convertvector(scale * S::load(p.row + j), Narrow);
       __builtin_memcpy(row + j, &x, sizeof x);
     }
-    for (int v = 0; v < 2 && p.x[v] != nullptr; ++v) {
-      Reals product = {};
-      for (int64_t j = 0; j < p.k; j += lanes)
-        product = S::fused(scale * S::load(p.row + j), S::load(p.x[v] + j), product);
-      p.y[v][i] = S::sum(product);
-    }
   }
 }

@@ -1,11 +1,11 @@
-#include "kernels/cpu/root_residual.h"
+#include "kernels/cpu/root/residual.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/gemm/gemm.h"
-#include "kernels/cpu/root_polynomial.h"
+#include "kernels/cpu/root/polynomial.h"
 #include "kernels/probe_signs.h"
 
 namespace kronla {

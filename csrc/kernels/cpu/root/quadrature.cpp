@@ -1,4 +1,4 @@
-#include "kernels/cpu/root_quadrature.h"
+#include "kernels/cpu/root/quadrature.h"
 
 #include <algorithm>
 #include <cmath>
@@ -80,6 +80,8 @@ int64_t pole_count(double condition, double error) {
 
 }  // namespace
 
+bool has_root_quadrature(double p) { return p >= 1.0 && p <= 16.0 && p == std::floor(p); }
+
 RootQuadrature root_quadrature(int64_t p, double condition, double error) {
   if (p == 1) return {{0.0}, {1.0}};
   const double alpha = 1.0 / static_cast<double>(p);
@@ -100,8 +102,7 @@ RootQuadrature root_quadrature(int64_t p, double condition, double error) {
     const double tangent = near ? std::tan(0.5 * node.theta) : 1.0 / std::tan(0.5 * node.theta);
     result.shifts.push_back(t);
     result.weights.push_back(common / (node.slope * node.slope) * std::pow(t, -alpha) *
-                             std::sqrt(t * (1.0 + t) * (1.0 + t / condition)) *
-                             std::pow(tangent, 2.0 * alpha - 1.0));
+                             std::sqrt(t * (1.0 + t) * (1.0 + t / condition)) * std::pow(tangent, 2.0 * alpha - 1.0));
   }
   return result;
 }
@@ -110,9 +111,8 @@ const RootQuadrature& RootQuadratures::of(double condition) {
   int64_t k = 0;
   for (double bound = 4.0; bound < condition; bound *= 4.0) ++k;
   Entry& entry = entries_[k];
-  std::call_once(entry.made, [&] {
-    entry.quadrature = root_quadrature(p_, std::ldexp(4.0, static_cast<int>(2 * k)), error_);
-  });
+  std::call_once(entry.made,
+                 [&] { entry.quadrature = root_quadrature(p_, std::ldexp(4.0, static_cast<int>(2 * k)), error_); });
   return entry.quadrature;
 }
 

@@ -1,4 +1,4 @@
-#include "kernels/cpu/eigh/tridiagonal_root.h"
+#include "kernels/cpu/root/tridiagonal_root.h"
 
 #include <algorithm>
 #include <cmath>
@@ -47,13 +47,13 @@ SpectrumBounds spectrum_bounds(int64_t n, const double* d, const double* e) {
 
 template <class T>
 void tridiagonal_root(int64_t n, const double* d, const double* e, const SpectrumBounds& bounds, int64_t p,
-                      const RootQuadrature& quadrature, double factor, T* F, Worker& worker) {
+                      const RootQuadrature& quadrature, T* F, Worker& worker) {
   const Worker::Scope scope(worker);
   // T^(-1/p) = lower^(-1/p) (T/lower)^(-1/p), and the resolvents of T/lower are `lower` times those of T.
   const int64_t poles = static_cast<int64_t>(quadrature.shifts.size()), count = round_up(poles, kernels::kTerms),
                 stride = round_up(count, kLanes / 2);
   double *shifts = worker.take<double>(stride), *weights = worker.take<double>(stride);
-  const double unit = factor * std::pow(bounds.lower, 1.0 - 1.0 / static_cast<double>(p));
+  const double unit = std::pow(bounds.lower, 1.0 - 1.0 / static_cast<double>(p));
   for (int64_t j = 0; j < stride; ++j) {
     shifts[j] = j < poles ? bounds.lower * quadrature.shifts[j] : bounds.upper;
     weights[j] = j < poles ? unit * quadrature.weights[j] : 0.0;
@@ -87,8 +87,8 @@ void tridiagonal_root(int64_t n, const double* d, const double* e, const Spectru
 }
 
 template void tridiagonal_root<float>(int64_t, const double*, const double*, const SpectrumBounds&, int64_t,
-                                      const RootQuadrature&, double, float*, Worker&);
+                                      const RootQuadrature&, float*, Worker&);
 template void tridiagonal_root<double>(int64_t, const double*, const double*, const SpectrumBounds&, int64_t,
-                                       const RootQuadrature&, double, double*, Worker&);
+                                       const RootQuadrature&, double*, Worker&);
 
 }  // namespace kronla

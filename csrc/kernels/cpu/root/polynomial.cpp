@@ -1,4 +1,4 @@
-#include "kernels/cpu/root_polynomial.h"
+#include "kernels/cpu/root/polynomial.h"
 
 #include <algorithm>
 #include <cmath>

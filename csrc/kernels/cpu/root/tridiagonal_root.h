@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/root_quadrature.h"
+#include "kernels/cpu/root/quadrature.h"
 #include "kernels/cpu/worker.h"
 
 namespace kronla {
@@ -17,10 +17,10 @@ struct SpectrumBounds {
 };
 SpectrumBounds spectrum_bounds(int64_t n, const double* d, const double* e);
 
-// The lower triangle of F[n,n] ← factor · T^(-1/p) of such a matrix, in float64 but for the last rounding; the other holds anything.
+// The lower triangle of F[n,n] ← T^(-1/p) of such a matrix, in float64 but for the last rounding; the other holds anything.
 // The quadrature is one of p, for at least bounds.condition(). Scratch: 2 n doubles for each of its poles.
 template <class T>
 void tridiagonal_root(int64_t n, const double* d, const double* e, const SpectrumBounds& bounds, int64_t p,
-                      const RootQuadrature& quadrature, double factor, T* F, Worker& worker);
+                      const RootQuadrature& quadrature, T* F, Worker& worker);
 
 }  // namespace kronla

@@ -1,0 +1,168 @@
+#include "kernels/cpu/root/by_tridiagonal.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "kernels/cpu/eigh/tridiagonal.h"
+#include "kernels/cpu/eigh/tridiagonal_eigh.h"
+#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/root/residual.h"
+#include "kernels/cpu/root/tridiagonal_root.h"
+
+namespace kronla {
+namespace {
+
+// A lower bound of λmin(D)/λmax(D) from what was computed in T; at most 0 where there is none.
+template <class T>
+double least_ratio(int64_t n, double smallest, double largest) {
+  if (!(smallest > 0.0)) return 0.0;
+  return smallest / largest - static_cast<double>(n) * static_cast<double>(std::numeric_limits<T>::epsilon());
+}
+
+// The lower triangle of a symmetric D[n,n] ← its upper one, and the diagonal.
+void restore_lower(int64_t n, const double* diagonal, double* D) {
+  mirror_upper(n, D);
+  for (int64_t i = 0; i < n; ++i) D[i * n + i] = diagonal[i];
+}
+
+// The tridiagonal form of a D of magnitude 1: d and e, and the reflectors that led there, tau and, in the place of D's lower
+// triangle, the rest of them.
+template <class T>
+struct Tridiagonal {
+  int64_t n;
+  T *D, *tau;
+  double *d, *e;
+
+  static Tridiagonal of(int64_t n, T* D, Worker& worker) {
+    const Tridiagonal form{n, D, worker.take<T>(n), worker.take<double>(n), worker.take<double>(n)};
+    reduce_to_tridiagonal(n, D, form.tau, form.d, form.e, worker);
+    return form;
+  }
+};
+
+constexpr int64_t kWideProducts = 128;  // up to here float64 costs a tenth of the time at most
+
+// Whether float32 is good enough for the reflections of a float32 root. They add some 1e-7 of its norm to it, which adds
+// that times κ^max(1/2, 1/p) to the residual: at most a tenth of `tolerance`.
+bool is_gentle(double condition, int64_t p, double tolerance) {
+  return 1e-6 * std::pow(condition, std::max(0.5, 1.0 / static_cast<double>(p))) <= tolerance;
+}
+
+// Q T^(-1/p) Qᵀ by a quadrature, T^(-1/p) in float64 and the reflections in V. The result is in F[n,n].
+template <class T, class V, class R>
+void reflect_root(const Tridiagonal<R>& form, const SpectrumBounds& bounds, int64_t p, RootQuadratures& quadratures,
+                  V* F, Root<T>& root, Worker& worker) {
+  const int64_t n = form.n;
+  tridiagonal_root(n, form.d, form.e, bounds, p, quadratures.of(bounds.condition()), F, worker);
+  if constexpr (std::is_same_v<V, R>) {
+    back_transform_symmetric(n, form.D, form.tau, F, worker);
+  } else {
+    V *reflectors = worker.take<V>(n * n), *tau = worker.take<V>(n);
+    scale_lower(n, form.D, 1.0, reflectors, worker);
+    std::copy_n(form.tau, n, tau);
+    back_transform_symmetric(n, reflectors, tau, F, worker);
+  }
+  scale(n, n, F, root.back, root.X, worker);
+}
+
+// False where T is too ill conditioned for a quadrature.
+bool has_quadrature(const SpectrumBounds& bounds) {
+  return bounds.lower > 0.0 && bounds.condition() <= RootQuadratures::kLargestCondition;
+}
+
+template <class T>
+bool by_quadrature(const Tridiagonal<double>& form, int64_t p, double tolerance, RootQuadratures& quadratures,
+                   Root<T>& root, Worker& worker) {
+  const Worker::Scope scope(worker);
+  const int64_t n = form.n;
+  const SpectrumBounds bounds = spectrum_bounds(n, form.d, form.e);
+  if (!has_quadrature(bounds)) return false;
+  root.least = least_ratio<double>(n, bounds.lower, bounds.upper);
+  if (std::is_same_v<T, double> || (n > kWideProducts && is_gentle(bounds.condition(), p, tolerance))) {
+    reflect_root(form, bounds, p, quadratures, root.X, root, worker);
+  } else {
+    reflect_root(form, bounds, p, quadratures, worker.take<double>(n * n), root, worker);
+  }
+  return true;
+}
+
+// The rows of Q, the eigenvectors of D, and its eigenvalues w from those of its tridiagonal form. False where an iteration
+// does not converge.
+bool eigenvectors(const Tridiagonal<double>& form, double* w, double* Q, Worker& worker) {
+  const Worker::Scope scope(worker);
+  double* e = worker.take<double>(form.n);
+  std::copy_n(form.d, form.n, w);
+  std::copy_n(form.e, form.n, e);
+  if (!tridiagonal_eigh(form.n, w, e, Q, worker)) return false;
+  back_transform(form.n, form.D, form.tau, Q, worker);
+  return true;
+}
+
+void scale_rows(int64_t n, const double* w, double power, double* Q) {
+  for (int64_t i = 0; i < n; ++i) {
+    const double factor = std::pow(w[i], power);
+    for (int64_t j = 0; j < n; ++j) Q[i * n + j] *= factor;
+  }
+}
+
+// False where an iteration does not converge. For a p that is no integer the residual is taken too.
+template <class T>
+bool by_eigenvectors(const Tridiagonal<double>& form, const double* diagonal, double p, Root<T>& root, Worker& worker) {
+  const Worker::Scope scope(worker);
+  const int64_t n = form.n;
+  double *Q = worker.take<double>(n * n), *w = worker.take<double>(n);
+  if (!eigenvectors(form, w, Q, worker)) return false;
+  root.least = least_ratio<double>(n, w[0], w[n - 1]);
+  // What eigh rounds below its own noise is set to that noise: whether D is positive definite is not for eigh to say.
+  const double noise = std::numeric_limits<double>::epsilon() * w[n - 1];
+  for (int64_t i = 0; i < n; ++i) w[i] = std::max(w[i], noise);
+  scale_rows(n, w, -0.5 / p, Q);
+  double* product = worker.take<double>(n * n);
+  syrk(worker.team, Op::T, n, n, 1.0, Q, n, 0.0, product, n, {true});
+  scale(n, n, product, root.back, root.X, worker);
+  if (is_integer(p)) return true;
+  restore_lower(n, diagonal, form.D);
+  scale_rows(n, w, 0.5 / p - 0.5, Q);
+  transpose(n, n, Q, product);
+  root.residual = identity_error(n, {Q, form.D, product}, worker);
+  return true;
+}
+
+}  // namespace
+
+template <class T>
+void root_by_tridiagonal(int64_t n, double* D, double p, double tolerance, RootQuadratures* quadratures, Root<T>& root,
+                         Worker& worker) {
+  const Worker::Scope scope(worker);
+  ++root.steps;
+  double* diagonal = worker.take<double>(n);
+  for (int64_t i = 0; i < n; ++i) diagonal[i] = D[i * n + i];
+  const auto form = Tridiagonal<double>::of(n, D, worker);
+  const bool done =
+      quadratures != nullptr && by_quadrature(form, static_cast<int64_t>(p), tolerance, *quadratures, root, worker);
+  if (!done && !by_eigenvectors(form, diagonal, p, root, worker)) {
+    root.least = 0.0;
+    std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
+  }
+  restore_lower(n, diagonal, D);
+}
+
+bool root_by_float32_tridiagonal(int64_t n, const double* D, int64_t p, RootQuadratures& quadratures, Root<float>& root,
+                                 Worker& worker) {
+  const Worker::Scope scope(worker);
+  float* lower = worker.take<float>(n * n);
+  scale_lower(n, D, 1.0, lower, worker);
+  const auto form = Tridiagonal<float>::of(n, lower, worker);
+  const SpectrumBounds bounds = spectrum_bounds(n, form.d, form.e);
+  if (!has_quadrature(bounds)) return false;
+  root.least = least_ratio<float>(n, bounds.lower, bounds.upper);
+  reflect_root(form, bounds, p, quadratures, root.X, root, worker);
+  return true;
+}
+
+template void root_by_tridiagonal<float>(int64_t, double*, double, double, RootQuadratures*, Root<float>&, Worker&);
+template void root_by_tridiagonal<double>(int64_t, double*, double, double, RootQuadratures*, Root<double>&, Worker&);
+
+}  // namespace kronla
