@@ -258,11 +258,15 @@ void moves() {
     for (const int64_t m : {0, 1, 3, 8, 31, 40, 67, 129})
       for (const int64_t n : {1, 5, 32, 70}) {
         const std::vector<T> A = normal<T>(m * n, 1);
-        std::vector<T> B(m * n);
-        set->transpose(m, n, A.data(), B.data());
+        std::vector<T> B(m * n), part(n * (m + 3), T(7));
+        set->transpose(m, n, A.data(), n, B.data(), m);
+        set->transpose(m, n / 2, A.data(), n, part.data(), m + 3);
         bool right = true;
         for (int64_t i = 0; i < m; ++i)
-          for (int64_t j = 0; j < n; ++j) right = right && B[j * m + i] == A[i * n + j];
+          for (int64_t j = 0; j < n; ++j) {
+            right = right && B[j * m + i] == A[i * n + j];
+            right = right && part[j * (m + 3) + i] == (j < n / 2 ? A[i * n + j] : T(7));
+          }
         CHECK(right);
         std::vector<T> square = normal<T>(m * m, 2);
         const std::vector<T> before = square;
@@ -270,6 +274,12 @@ void moves() {
         for (int64_t i = 0; i < m; ++i)
           for (int64_t j = 0; j < m; ++j)
             right = right && square[i * m + j] == before[std::max(i, j) * m + std::min(i, j)];
+        CHECK(right);
+        square = before;
+        set->mirror_upper(m, square.data());
+        for (int64_t i = 0; i < m; ++i)
+          for (int64_t j = 0; j < m; ++j)
+            right = right && square[i * m + j] == before[std::min(i, j) * m + std::max(i, j)];
         CHECK(right);
       }
 }

@@ -36,6 +36,9 @@ Roots<T> roots(int64_t batch, int64_t n, const std::vector<T>& A, RootMethod met
   return out;
 }
 
+const RootMethod kMethods[] = {RootMethod::Eigh, RootMethod::Polynomial, RootMethod::Quadrature,
+                               RootMethod::QuadratureToTolerance};
+
 struct Power {
   double p;
   int64_t r, s;
@@ -60,7 +63,7 @@ void known_spectrum(int64_t n, double condition, RootMethod method, const Power&
 }
 
 TEST(known_spectra) {
-  for (const RootMethod method : {RootMethod::Eigh, RootMethod::Polynomial})
+  for (const RootMethod method : kMethods)
     for (const Power& power : kPowers)
       for (const int64_t n : {1, 2, 5, 31, 32, 33, 65}) {
         known_spectrum<float>(n, 100.0, method, power, 3e-5);  // 0.1 κ u is 6e-7; rounding A itself moves the root
@@ -79,7 +82,7 @@ TEST(damping_is_absolute_and_relative) {
   RootOptions opts = options(2, 2, 1);
   opts.damping = 1.0;
   opts.relative_damping = 0.5;
-  for (const RootMethod method : {RootMethod::Eigh, RootMethod::Polynomial})
+  for (const RootMethod method : kMethods)
     CHECK_SMALL(std::abs(roots<double>(1, 1, {3.0}, method, opts, serial()).X[0] - 1.0 / std::sqrt(5.5)), 1e-15);
 }
 
@@ -91,7 +94,7 @@ TEST(info_and_fallback_of_each_matrix) {
   for (int64_t i = 0; i < n; ++i) A[size + i * n + i] -= 2.0f;  // indefinite
   A[2 * size + 7] = A[2 * size + 7 * n] = std::nanf("");        // not finite
   const auto fallback = normal<float>(4 * size, 3);
-  for (const RootMethod method : {RootMethod::Eigh, RootMethod::Polynomial}) {
+  for (const RootMethod method : kMethods) {
     const RootOptions opts = options(4, 4, 1);
     const auto alone = roots<float>(1, n, good, method, opts, serial());
     const auto bare = roots<float>(4, n, A, method, opts, threads(3));
@@ -145,7 +148,7 @@ TEST(scales_near_the_ends_of_the_range) {
       root_values.push_back(std::pow(scale * x, -0.25));
     }
     const auto A = as<double, float>(with_spectrum(Q, eigenvalues));
-    for (const RootMethod method : {RootMethod::Eigh, RootMethod::Polynomial}) {
+    for (const RootMethod method : kMethods) {
       const auto result = roots<float>(1, 17, A, method, options(4, 4, 1), serial());
       CHECK_SMALL(relative_error(result.X, with_spectrum(Q, root_values)), 3e-5);
       CHECK(result.info[0] == 0);
@@ -154,7 +157,7 @@ TEST(scales_near_the_ends_of_the_range) {
 }
 
 TEST(zero_and_empty) {
-  for (const RootMethod method : {RootMethod::Eigh, RootMethod::Polynomial}) {
+  for (const RootMethod method : kMethods) {
     const auto opts = options(4, 4, 1);
     CHECK(roots<float>(1, 3, std::vector<float>(9, 0.0f), method, opts, serial()).info[0] == 2);
     const auto empty = roots<float>(2, 0, {}, method, opts, threads(2));
@@ -172,7 +175,7 @@ TEST(a_ragged_list_has_the_bits_of_single_calls) {
     As.push_back(definite<float>(2, n, 0.1, static_cast<unsigned>(n)));
     Xs.emplace_back(As.back().size());
   }
-  for (const RootMethod method : {RootMethod::Eigh, RootMethod::Polynomial}) {
+  for (const RootMethod method : kMethods) {
     std::vector<float> residual(10);
     std::vector<int32_t> steps(10), info(10);
     std::vector<RootGroup<float>> groups;

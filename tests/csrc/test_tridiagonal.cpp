@@ -15,12 +15,19 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-// What the kernels make of A: T, the reflectors, and Qᵀ, from the identity.
+// What the kernels make of A: T, the reflectors, Qᵀ, from the identity, and Q F Qᵀ of some symmetric F.
 template <class T>
 struct Result {
-  std::vector<T> A, tau, Q;
+  std::vector<T> A, tau, Q, F;
   std::vector<double> d, e;
 };
+
+std::vector<double> some_symmetric(int64_t n) {
+  std::vector<double> F = normal<double>(n * n, 77);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < i; ++j) F[j * n + i] = F[i * n + j];
+  return F;
+}
 
 // How it is made: the instruction set, the size up to which updates are fused, threads.
 template <class T>
@@ -32,16 +39,22 @@ struct How {
 
 template <class T>
 Result<T> reduce(int64_t n, const std::vector<T>& A, const How<T>& how) {
-  Result<T> r{A, std::vector<T>(n, T(kNaN)), std::vector<T>(n * n), std::vector<double>(n, kNaN),
+  Result<T> r{A,
+              std::vector<T>(n, T(kNaN)),
+              std::vector<T>(n * n),
+              as<double, T>(some_symmetric(n)),
+              std::vector<double>(n, kNaN),
               std::vector<double>(n - 1, kNaN)};
   for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = i + 1; j < n; ++j) r.A[i * n + j] = T(kNaN);  // must not be read
+    for (int64_t j = i + 1; j < n; ++j) r.A[i * n + j] = r.F[i * n + j] = T(kNaN);  // must not be read
   for (int64_t i = 0; i < n; ++i) r.Q[i * n + i] = T(1);
   Worker worker;
   worker.team = how.team;
   reduce_to_tridiagonal(n, r.A.data(), r.tau.data(), r.d.data(), r.e.data(), worker, how.in_cache, how.set);
   worker.reset();
   back_transform(n, r.A.data(), r.tau.data(), r.Q.data(), worker, how.set);
+  worker.reset();
+  back_transform_symmetric(n, r.A.data(), r.tau.data(), r.F.data(), worker, how.set);
   return r;
 }
 
@@ -58,7 +71,13 @@ std::vector<double> times(int64_t n, const std::vector<double>& A, Op op, const 
   return C;
 }
 
-// ‖QᵀAQ − T‖_F and ‖QᵀQ − I‖_F against the roundings of n reflections: n u, of which a tenth to a half is there.
+std::vector<double> transposed(int64_t n, const std::vector<double>& A) {
+  std::vector<double> B(n * n);
+  for (int64_t i = 0; i < n * n; ++i) B[i % n * n + i / n] = A[i];
+  return B;
+}
+
+// ‖QᵀAQ − T‖_F, ‖QᵀQ − I‖_F and the error of Q F Qᵀ against the roundings of n reflections: n u, of which a tenth to a half is there.
 template <class T>
 void check(int64_t n, const std::vector<double>& source, const How<T>& how = {}) {
   const std::vector<T> A = as<double, T>(source);
@@ -75,9 +94,14 @@ void check(int64_t n, const std::vector<double>& source, const How<T>& how = {})
   }
   std::vector<double> gram = times(n, rows, Op::T, rows);
   for (int64_t i = 0; i < n; ++i) gram[i * n + i] -= 1.0;
+  const std::vector<double> F = as<T, double>(as<double, T>(some_symmetric(n)));
+  std::vector<double> both = times(n, transposed(n, rows), Op::N, times(n, F, Op::N, rows));
+  for (int64_t i = 0; i < n * n; ++i) both[i] -= static_cast<double>(r.F[i]);
   const double rounding_of_all = (10.0 + static_cast<double>(n)) * rounding<T>();
   CHECK_SMALL(frobenius(gap), rounding_of_all * frobenius(exact));
   CHECK_SMALL(frobenius(gram), rounding_of_all);
+  CHECK_SMALL(frobenius(both), rounding_of_all * frobenius(F));
+  CHECK(symmetric_to_the_bit(n, r.F.data()));
   bool untouched = true;
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = i + 1; j < n; ++j) untouched = untouched && std::isnan(static_cast<double>(r.A[i * n + j]));
@@ -162,6 +186,7 @@ void threads_and_neighbours() {
       Result<T> r = reduce<T>(n, A, {kernels::chosen<T>(), in_cache, team});
       std::vector<T> all = r.Q;
       all.insert(all.end(), r.tau.begin(), r.tau.end());
+      all.insert(all.end(), r.F.begin(), r.F.end());
       for (const double x : r.d) all.push_back(static_cast<T>(x));
       for (const double x : r.e) all.push_back(static_cast<T>(x));
       return all;

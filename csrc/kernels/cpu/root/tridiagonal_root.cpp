@@ -26,10 +26,11 @@ double largest_bound(int64_t n, const double* d, const double* e) {
 }
 
 // The largest of upper · ratio^k, k = 1 … kShifts, below λmin; 0 if there is none.
-double largest_below(int64_t n, const double* d, const double* e, double upper, double ratio) {
+double largest_below(int64_t n, const double* d, const double* e, double upper, double ratio,
+                     const kernels::Kernels<double>& set) {
   double shifts[kShifts], least[kShifts];
   for (int64_t k = 0; k < kShifts; ++k) shifts[k] = upper *= ratio;
-  kernels::chosen<double>().least_pivots(n, d, e, shifts, least);
+  set.least_pivots(n, d, e, shifts, least);
   for (int64_t k = 0; k < kShifts; ++k)
     if (least[k] > 0.0) return shifts[k];
   return 0.0;
@@ -37,17 +38,17 @@ double largest_below(int64_t n, const double* d, const double* e, double upper, 
 
 }  // namespace
 
-SpectrumBounds spectrum_bounds(int64_t n, const double* d, const double* e) {
-  const double upper = largest_bound(n, d, e), decade = largest_below(n, d, e, upper, 0.1);
+SpectrumBounds spectrum_bounds(int64_t n, const double* d, const double* e, const kernels::Kernels<double>& set) {
+  const double upper = largest_bound(n, d, e), decade = largest_below(n, d, e, upper, 0.1, set);
   if (!(decade > 0.0)) return {0.0, upper};
   // Then within the decade. Its end is below λmin, so that one of them is.
   const double ratio = std::pow(0.1, 1.0 / static_cast<double>(kShifts));
-  return {std::max(decade, largest_below(n, d, e, 10.0 * decade, ratio)), upper};
+  return {std::max(decade, largest_below(n, d, e, 10.0 * decade, ratio, set)), upper};
 }
 
 template <class T>
 void tridiagonal_root(int64_t n, const double* d, const double* e, const SpectrumBounds& bounds, int64_t p,
-                      const RootQuadrature& quadrature, T* F, Worker& worker) {
+                      const RootQuadrature& quadrature, T* F, Worker& worker, const kernels::Kernels<T>& set) {
   const Worker::Scope scope(worker);
   // T^(-1/p) = lower^(-1/p) (T/lower)^(-1/p), and the resolvents of T/lower are `lower` times those of T.
   const int64_t poles = static_cast<int64_t>(quadrature.shifts.size()), count = round_up(poles, kernels::kTerms),
@@ -68,7 +69,6 @@ void tridiagonal_root(int64_t n, const double* d, const double* e, const Spectru
                                        worker.take<double>(n * stride),
                                        worker.take<double>(n * stride),
                                        worker.take<double>(stride)};
-  const auto& set = kernels::chosen<T>();
   set.resolvents(resolvents);
   const int64_t pieces = round_up(n, kLanes) / kLanes, room = (count + kernels::kTileRows) * kLanes;
   const auto columns = [&](int64_t piece, double* space) {
@@ -87,8 +87,8 @@ void tridiagonal_root(int64_t n, const double* d, const double* e, const Spectru
 }
 
 template void tridiagonal_root<float>(int64_t, const double*, const double*, const SpectrumBounds&, int64_t,
-                                      const RootQuadrature&, float*, Worker&);
+                                      const RootQuadrature&, float*, Worker&, const kernels::Kernels<float>&);
 template void tridiagonal_root<double>(int64_t, const double*, const double*, const SpectrumBounds&, int64_t,
-                                       const RootQuadrature&, double*, Worker&);
+                                       const RootQuadrature&, double*, Worker&, const kernels::Kernels<double>&);
 
 }  // namespace kronla

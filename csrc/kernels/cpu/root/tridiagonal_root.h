@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/gemm/block.h"
 #include "kernels/cpu/root/quadrature.h"
 #include "kernels/cpu/worker.h"
 
@@ -15,12 +16,15 @@ struct SpectrumBounds {
   double lower, upper;
   double condition() const { return upper / lower; }
 };
-SpectrumBounds spectrum_bounds(int64_t n, const double* d, const double* e);
+SpectrumBounds spectrum_bounds(int64_t n, const double* d, const double* e,
+                               const kernels::Kernels<double>& set = kernels::chosen<double>());
 
 // The lower triangle of F[n,n] ← T^(-1/p) of such a matrix, in float64 but for the last rounding; the other holds anything.
-// The quadrature is one of p, for at least bounds.condition(). Scratch: 2 n doubles for each of its poles.
+// The quadrature is one of p, for at least bounds.condition(). Scratch: 2 n doubles for each of its
+// poles. Threads do not change the bits.
 template <class T>
 void tridiagonal_root(int64_t n, const double* d, const double* e, const SpectrumBounds& bounds, int64_t p,
-                      const RootQuadrature& quadrature, T* F, Worker& worker);
+                      const RootQuadrature& quadrature, T* F, Worker& worker,
+                      const kernels::Kernels<T>& set = kernels::chosen<T>());
 
 }  // namespace kronla
