@@ -12,7 +12,7 @@ from bench import cases, shapes
 
 DAMPING = 1e-6
 ROOTS = (4, 2)
-# The residual that counts as good by default. Given, it lets kronla decompose in float32 too, as torch does.
+# The residual that counts as good by default. Given, it lets kronla work in float32 throughout, as torch does.
 RTOL = 0.1
 
 
@@ -96,8 +96,8 @@ def judge(inputs: cases.Inputs, p: int) -> cases.Judge:
 
 
 def flops(As: list[Tensor]) -> float:
-    """A decomposition (4/3 + 4/3 + 2 n³) and half a product."""
-    return cases.cubes(As) * (cases.EIGH + 1)
+    """To tridiagonal form (4/3 n³), and the reflections back from both sides (2 n³)."""
+    return cases.cubes(As) * (4 / 3 + 2)
 
 
 def rtol_case(workload: str, p: int) -> cases.Case:

@@ -4,10 +4,12 @@
 // factorisation of D breaks down; else 1 if residual > rtol; else 0. With 2 and 3 X is the fallback, or NaN, and the
 // residual is NaN.
 //
-//   eigh        D = QΛQᵀ, X = Q Λ^(-1/p) Qᵀ. Any p > 0. In float64; on CPU, of a float32 root of more than 128 rows and
-//               integer p, Λ in float64 and the vectors in float32, where that adds 1e-3 to its residual at most (it adds
-//               about 1e-7 κ^max(1/2, 1/p), and 1e-6, 2e-6 at n = 1536, to the relative error of X).
-//               EighToTolerance (float32, integer p): in float32 first, in float64 where the residual is then above rtol.
+//   quadrature  (CPU) D = QTQᵀ with a tridiagonal T, X = Q T^(-1/p) Qᵀ, T^(-1/p) = Σ_j w_j (T + s_j I)⁻¹: 10/3 n³ operations
+//               and no eigenvector. Integer p up to 16, λmin/λmax ≥ 2⁻⁵² (else as eigh). In float64; of a float32 root of
+//               more than 128 rows the reflections Q in float32 where that adds 1e-3 to its residual at most (it adds
+//               about 5e-8 κ^max(1/2, 1/p), and 1e-6, 2e-6 at n = 1536, to the relative error of X).
+//               QuadratureToTolerance (float32): all in float32 first; as above where the residual is then above rtol.
+//   eigh        D = QΛQᵀ, X = Q Λ^(-1/p) Qᵀ in float64. Any p > 0.
 //   n = 1       std::pow.
 //   polynomial  products only: X ← X q(M), M ← q(M)^r M with the scheduled q of inverse_root_schedules.h, entered where
 //               the bound λmin(D) ≥ 1/tr(D⁻¹) allows (from the Cholesky factor), scaled by ‖D‖_F, which bounds λmax.
@@ -18,7 +20,8 @@
 // ‖Λ^(-½) Qᵀ D Q Λ^(-½) − I‖_F/√n (eigh). Above n = 64 estimated by 32 fixed ±1 vectors: ‖E‖_F² is the mean of ‖Ev‖²,
 // within a factor 2 of the norm (a deviation by that much has a probability below 1e-5 for a random rank-one E, the worst).
 //
-// Workspace per worker, n² doubles: eigh 3.5 (float32 vectors: 2.3), polynomial 9, and 64 n for the estimate.
+// Workspace per worker, n² doubles: quadrature 2, eigh 3.5, polynomial 9; and 64 n for the estimate, 2 n for each pole (20 for
+// float32 at a condition of 1e6, 32 for float64).
 #pragma once
 
 #include <cstdint>
@@ -46,7 +49,7 @@ struct RootGroup {
   RootMethod method;
   T* X;            // [batch, n, n]
   T* residual;     // [batch]
-  int32_t* steps;  // [batch]: polynomial steps; decompositions; 0 without a root
+  int32_t* steps;  // [batch]: polynomial steps; reductions to tridiagonal form; 0 without a root
   int32_t* info;   // [batch]
 };
 

@@ -6,11 +6,12 @@ threads, or the bits would. ``python -m bench.crossovers`` measures the CPU's ch
 =============  ======  ==============================================  =============================================
 operation      device  "auto" means                                    because
 =============  ======  ==============================================  =============================================
-inverse_root   cpu     "eigh" with eigenvalues in float64 (vectors     1.1 of the time of products at n = 16 (one
-                       of float32 matrices with n > 128 in float32);   method for all sizes is worth that), a third at
-                       with an rtol given and integer p all in         128; good at every condition and for every p;
-                       float32 where the residual that it reaches is   float32 saves up to a third of the time, and an
-                       at most rtol                                    rtol says that its accuracy may be enough
+inverse_root   cpu     integer p up to 16: a quadrature of inverses    10/3 n³ operations where eigenvectors take 5.7
+                       of the tridiagonal form, in float64 (float32    n³: 0.6 of the time at n = 16, 0.8 at 1024, and
+                       matrices with n > 128: reflections in           a third of that of products at 128; float32
+                       float32); with an rtol given all in float32     saves up to a third of the time more, and an
+                       where the residual that it reaches is at most   rtol says that its accuracy may be enough
+                       rtol; any other p: "eigh" in float64
 inverse_root   cuda    "polynomial" for the p that have coefficients,  products run at full speed there; chosen by
                        else "eigh"                                     reasoning, not yet measured
 eigenbasis     both    per matrix and step: QR where the ratio is      cold bases need QR steps, warm ones converge
