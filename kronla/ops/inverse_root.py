@@ -25,7 +25,7 @@ class InverseRoot(NamedTuple):
     residual: Tensor
     """``[...]``: the RMS relative error of the eigenvalues λ xᵖ, recomputed from X in float64; NaN for info 2 and 3."""
     steps: Tensor
-    """``[...]``, int32: polynomial steps taken; else reductions to tridiagonal form, 1 or 2; 0 where there is no root."""
+    """``[...]``, int32: polynomial steps taken; else reductions to tridiagonal form, 1 or 2; 0 without a root."""
     info: Tensor
     """``[...]``, int32: 0 good, 1 not converged (residual > rtol), 2 not positive definite, 3 a non-finite input."""
 
@@ -46,12 +46,12 @@ def inverse_root(
     .. math:: X \approx D^{-1/p}, \qquad D = A + (\mathrm{damping} + \mathrm{relative\_damping}\,\|A\|_F)\, I
 
     ``"auto"`` on a CPU, for integer p up to 16: D = QTQᵀ with a tridiagonal T (Householder), X = Q T^(-1/p) Qᵀ, where
-    T^(-1/p) = Σ_j w_j (T + s_j I)⁻¹ is Gauss's rule for Stieltjes' integral after the change of variables of Hale, Higham
-    and Trefethen (2008): no eigenvector is needed. In float64 but for the reflections Q of float32 roots of more than 128
-    rows that are not too ill conditioned. ``"eigh"``: D = QΛQᵀ in float64 (Cuppen 1981; Gu and Eisenstat 1995).
-    ``"polynomial"`` needs products only: X ← X q(M), M ← q(M)ʳ M with polynomials q designed ahead of time by linear
-    programs for an interval that holds the spectrum of M (kronla's own; ``csrc/kernels/inverse_root_schedules.py``), the
-    first steps in float64.
+    T^(-1/p) = Σ_j w_j (T + s_j I)⁻¹ is Gauss's rule for Stieltjes' integral after the change of variables of Hale,
+    Higham and Trefethen (2008): no eigenvector is needed. In float64 but for the reflections Q of float32 roots of
+    more than 128 rows that are not too ill conditioned. ``"eigh"``: D = QΛQᵀ in float64 (Cuppen 1981; Gu and
+    Eisenstat 1995). ``"polynomial"`` needs products only: X ← X q(M), M ← q(M)ʳ M with polynomials q designed ahead of
+    time by linear programs for an interval that holds the spectrum of M (kronla's own;
+    ``csrc/kernels/inverse_root_schedules.py``), the first steps in float64.
 
     Args:
         A: ``[..., n, n]``, float32 or float64, taken as symmetric. float32 factors of deficient rank are indefinite by
@@ -62,8 +62,8 @@ def inverse_root(
         method: "auto" (:mod:`kronla.ops.policy`), "eigh" (any p), or "polynomial" (p = r/s with r in 2, 3, 4, 6, 8;
             e.g. 4/3, and 1 as 2/2).
         rtol: residual above which info is 1; None means 0.1. Where it is given, it is for "auto" also the accuracy that
-            is wanted: a float32 A on a CPU is then reduced to T in float32 first, which saves up to a third of the time,
-            and as above only where the residual is above rtol. With None, and for "eigh", always as above.
+            is wanted: a float32 A on a CPU is then reduced to T in float32 first, which saves up to a third of the
+            time, and as above only where the residual is above rtol. With None, and for "eigh", always as above.
         max_steps: of the polynomials, ≥ 1; None means as many as the spectrum asks for.
         fallback: ``[..., n, n]``, returned for a matrix with info 2 or 3; None means NaN.
 
@@ -85,9 +85,9 @@ def inverse_root(
     Contract: a bad matrix never changes another's result; the same bits in any batch and with any number of threads;
     no synchronisation; not differentiable. ("eigh" of more than 64 rows on CUDA: as :func:`kronla.eigh`.) Accuracy:
     at most max(2 × that of a root through float32 eigh, 3e-6) relative in the Frobenius norm
-    (``tests/ops/test_inverse_root.py``), unless "auto" has an rtol that asks for less. Cost: 10/3 n³ operations ("auto" on
-    a CPU); 4.7 n³ of eigh at most and half a product; or, by polynomials, 5 to 7 half products per step, 6 steps at a
-    condition of 1e6. Workspace per thread: 2 n² doubles ("auto" on a CPU), 3.5 n² (eigh) or 9 n² (polynomial).
+    (``tests/ops/test_inverse_root.py``), unless "auto" has an rtol that asks for less. Cost: 10/3 n³ operations ("auto"
+    on a CPU); 4.7 n³ of eigh at most and half a product; or, by polynomials, 5 to 7 half products per step, 6 steps at
+    a condition of 1e6. Workspace per thread: 2 n² doubles ("auto" on a CPU), 3.5 n² (eigh) or 9 n² (polynomial).
 
     Equivalent to::
 

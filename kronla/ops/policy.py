@@ -7,10 +7,10 @@ threads, or the bits would. ``python -m bench.crossovers`` measures the CPU's ch
 operation      device  "auto" means                                    because
 =============  ======  ==============================================  =============================================
 inverse_root   cpu     integer p up to 16: a quadrature of inverses    10/3 n³ operations where eigenvectors take 5.7
-                       of the tridiagonal form, in float64 (float32    n³: 0.6 of the time at n = 16, 0.8 at 1024, and
-                       matrices with n > 128: reflections in           a third of that of products at 128; float32
-                       float32); with an rtol given all in float32     saves up to a third of the time more, and an
-                       where the residual that it reaches is at most   rtol says that its accuracy may be enough
+                       of the tridiagonal form, in float64 (float32    n³: 0.8 of the time of "eigh" for n ≤ 128, 0.6
+                       matrices with n > 128: reflections in           at 512; 0.85 of that of products at 16, 0.3 at
+                       float32); with an rtol given all in float32     128. An rtol says that the accuracy of float32
+                       where the residual that it reaches is at most   may be enough
                        rtol; any other p: "eigh" in float64
 inverse_root   cuda    "polynomial" for the p that have coefficients,  products run at full speed there; chosen by
                        else "eigh"                                     reasoning, not yet measured

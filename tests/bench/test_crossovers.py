@@ -5,7 +5,6 @@ import time
 import pytest
 
 from bench import crossovers
-from kronla.ops import policy
 
 
 def run(monkeypatch, *arguments):
@@ -15,9 +14,7 @@ def run(monkeypatch, *arguments):
 
 def test_what_is_taken_is_what_the_policy_takes():
     A, Q = crossovers.drifted(16)
-    taken = [taken for _, taken, other, ways in crossovers.choices(16, A, Q) if {taken, other} <= set(ways)]
-    assert policy.ROOT_METHODS[taken[0]] == policy.root_method("auto", 4.0, None, A)
-    assert taken[1:] == ["auto", "auto"]
+    assert {taken for _, taken, _, _ in crossovers.choices(16, A, Q)} == {"auto"}
 
 
 @pytest.mark.parametrize(("slower", "code"), [("taken", 1), ("other", 0)])
