@@ -111,6 +111,15 @@ TEST(info_and_fallback_of_each_matrix) {
   }
 }
 
+// Beyond the last quadrature eigenvectors do it, and their noise is the floor.
+TEST(a_condition_beyond_quadratures) {
+  for (const double least : {1e-15, 2e-16}) {
+    const auto result = roots<double>(1, 2, {1.0, 0.0, 0.0, least}, RootMethod::Quadrature, options(2, 2, 1), serial());
+    CHECK(result.info[0] == 0);
+    CHECK_SMALL(std::abs(result.X[3] * std::sqrt(least) - 1.0), 0.1);
+  }
+}
+
 TEST(too_few_steps_are_told) {
   const auto A = as<double, float>(with_spectrum(orthogonal(20, 4), log_uniform(20, 1e4)));
   RootOptions opts = options(4, 4, 1);

@@ -93,6 +93,23 @@ def test_residual_of_ill_conditioned_matrices(p, n):
     assert (found <= 30 * by_eigh + 1e-12).all()
 
 
+def test_residual_of_an_ill_conditioned_float32_matrix():
+    """Reflections in float32 would leave .05 of p = 1 at a condition of 1e6: then float64 does it. On a CPU."""
+    A = spectra(200, 1e6)
+    found, by_eigh = (kronla.inverse_root(A, 1, method=method) for method in ("auto", "eigh"))
+    good = by_eigh.info == 0
+    assert good.any() and (found.residual <= 2 * by_eigh.residual + 2e-3)[good].all()
+
+
+@pytest.mark.parametrize("rtol", [None, 0.5])
+def test_the_cholesky_factorisation_decides_about_singular_matrices(rtol, dtype):
+    """Whatever the tridiagonal form looks like: rounding makes some matrices of rank n - 1 definite. On a CPU."""
+    G = torch.randn(300, 30, 29, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    by_auto, by_products = (kronla.inverse_root(G @ G.mT, 2, method=m, rtol=rtol).info for m in ("auto", "polynomial"))
+    assert torch.equal(by_auto == 2, by_products == 2)
+    assert 0 < (by_auto == 2).sum() < 300
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("n", SIZES)
 def test_sizes(method, n, device, dtype):
