@@ -28,6 +28,24 @@ void for_each(const Parallel& parallel, int64_t count, Body&& body) {
   });
 }
 
+// Calls body(i, room) for each i in [0, count), `room` of so many elements of T, for pieces of one matrix: of about `work`
+// multiplications together, on the threads that help the worker.
+template <class T, class Body>
+void share_with_room(Worker& worker, int64_t count, int64_t elements, double work, Body&& body) {
+  const Parallel team = worth(worker.team, work);
+  if (count <= 1 || team.threads <= 1) {
+    const Worker::Scope scope(worker);
+    T* room = worker.take<T>(elements);
+    for (int64_t i = 0; i < count; ++i) body(i, room);
+    return;
+  }
+  run_workers(team, count, [&](auto&& take) {
+    Worker own;
+    T* room = own.take<T>(elements);
+    for (int64_t i; (i = take()) >= 0;) body(i, room);
+  });
+}
+
 // How many of the dearest pieces all threads should do together, one after the other, so that the rest can be dealt out
 // evenly; costs descend. Only a matter of time: a matrix has the same bits either way.
 inline int64_t to_do_together(const std::vector<double>& costs, int64_t threads) {

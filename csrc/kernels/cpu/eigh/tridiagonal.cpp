@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/batch.h"
 #include "kernels/cpu/gemm/block.h"
 #include "kernels/cpu/gemm/gemm.h"
-#include "kernels/cpu/threads.h"
 
 namespace kronla {
 namespace {
@@ -23,55 +23,10 @@ constexpr int64_t row_distance(int64_t n) {
   return distance < period || distance % period >= apart ? distance : distance / period * period + apart;
 }
 
-}  // namespace
+double cube(int64_t n) { return static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n); }
 
-template <class T>
-void reduce_to_tridiagonal(int64_t n, T* A, T* tau, double* d, double* e, Worker& worker, int64_t in_cache,
-                           const kernels::Kernels<T>& set) {
-  if (n == 0) return;
-  const Worker::Scope scope(worker);
-  const int64_t lds = row_distance<T>(n);
-  T* S = worker.take<T>(round_up(n, 2 * kLanes) * lds);
-  T* vectors = worker.take<T>(6 * lds);
-  T* panel = n > in_cache ? worker.take<T>(3 * kPanel * lds) : nullptr;
-  const kernels::Reduction<T> p{S, lds, A, n, tau, d, e, vectors, panel};
-  set.spread_lower(n, A, S, lds);
-  int64_t rest = n;
-  for (; rest > std::max(in_cache, kPanel); rest -= kPanel) {
-    set.tridiagonal_panel(rest, p);
-    gemmt(worker.team, Op::T, Op::N, rest - kPanel, 2 * kPanel, T(-1), panel, lds, panel + kPanel * lds, lds, T(1), S,
-          lds);
-    set.mirror_squares(rest - kPanel, S, lds);
-  }
-  set.tridiagonal(rest, p);
-}
-
-// transform(i, space) for each of the pieces, with the workspace of reflect_rows for vectors of n elements.
-template <class T, class Transform>
-void for_each_piece(int64_t pieces, int64_t n, Worker& worker, Transform&& transform) {
-  const int64_t room = 2 * kLanes * n + round_up(n, kLanes);
-  if (pieces <= 1 || worker.team.threads <= 1) {
-    const Worker::Scope scope(worker);
-    T* space = worker.take<T>(room);
-    for (int64_t i = 0; i < pieces; ++i) transform(i, space);
-    return;
-  }
-  run_workers(worker.team, pieces, [&](auto&& take) {
-    Worker own;
-    T* space = own.take<T>(room);
-    for (int64_t i; (i = take()) >= 0;) transform(i, space);
-  });
-}
-
-template <class T>
-void back_transform(int64_t n, const T* A, const T* tau, T* Z, Worker& worker, const kernels::Kernels<T>& set) {
-  constexpr int64_t rows = 4 * kLanes;  // vectors that are transformed at once; each has the same bits in any company
-  for_each_piece<T>((n + rows - 1) / rows, n, worker, [&](int64_t i, T* space) {
-    set.reflect_rows(std::min(rows, n - i * rows), n, A, n, tau, Z + i * rows * n, n, space);
-  });
-}
-
-namespace {
+// Elements of workspace of reflect_rows.
+int64_t reflecting_room(int64_t n) { return 2 * kLanes * n + round_up(n, kLanes); }
 
 // Reflectors that are applied together: as many as a tile of products has columns.
 template <class T>
@@ -105,6 +60,35 @@ void reflect_symmetric(int64_t m, int64_t k, const T* A, int64_t lda, const T* t
 
 }  // namespace
 
+template <class T>
+void reduce_to_tridiagonal(int64_t n, T* A, T* tau, double* d, double* e, Worker& worker, int64_t in_cache,
+                           const kernels::Kernels<T>& set) {
+  if (n == 0) return;
+  const Worker::Scope scope(worker);
+  const int64_t lds = row_distance<T>(n);
+  T* S = worker.take<T>(round_up(n, 2 * kLanes) * lds);
+  T* vectors = worker.take<T>(6 * lds);
+  T* panel = n > in_cache ? worker.take<T>(3 * kPanel * lds) : nullptr;
+  const kernels::Reduction<T> p{S, lds, A, n, tau, d, e, vectors, panel};
+  set.spread_lower(n, A, S, lds);
+  int64_t rest = n;
+  for (; rest > std::max(in_cache, kPanel); rest -= kPanel) {
+    set.tridiagonal_panel(rest, p);
+    gemmt(worker.team, Op::T, Op::N, rest - kPanel, 2 * kPanel, T(-1), panel, lds, panel + kPanel * lds, lds, T(1), S,
+          lds);
+    set.mirror_squares(rest - kPanel, S, lds);
+  }
+  set.tridiagonal(rest, p);
+}
+
+template <class T>
+void back_transform(int64_t n, const T* A, const T* tau, T* Z, Worker& worker, const kernels::Kernels<T>& set) {
+  constexpr int64_t rows = 4 * kLanes;  // vectors that are transformed at once; each has the same bits in any company
+  share_with_room<T>(worker, (n + rows - 1) / rows, reflecting_room(n), cube(n), [&](int64_t i, T* room) {
+    set.reflect_rows(std::min(rows, n - i * rows), n, A, n, tau, Z + i * rows * n, n, room);
+  });
+}
+
 // From the first reflector, the shortest, on. Those of a block of rows act on the elements up to these rows: from both
 // sides on the leading part of F; from one side on the rest of the rows, which can be done beforehand.
 template <class T>
@@ -112,10 +96,10 @@ void back_transform_symmetric(int64_t n, const T* A, const T* tau, T* F, Worker&
                               const kernels::Kernels<T>& set) {
   constexpr int64_t rows = kReflected<T>;
   const int64_t blocks = (n + rows - 1) / rows;
-  for_each_piece<T>(blocks, n, worker, [&](int64_t i, T* space) {
+  share_with_room<T>(worker, blocks, reflecting_room(n), cube(n) / 3.0, [&](int64_t i, T* room) {
     const int64_t row = (blocks - 1 - i) * rows, count = std::min(rows, n - row);  // the longest first
     T* block = F + row * n;
-    set.reflect_rows(count, row, A, n, tau, block, n, space);
+    set.reflect_rows(count, row, A, n, tau, block, n, room);
     set.transpose(count, row, block, n, F + row, n);
     for (int64_t r = 1; r < count; ++r)
       for (int64_t c = 0; c < r; ++c) block[c * n + row + r] = block[r * n + row + c];

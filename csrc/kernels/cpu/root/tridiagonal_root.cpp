@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cpu/batch.h"
 #include "kernels/cpu/gemm/block.h"
-#include "kernels/cpu/gemm/gemm.h"
-#include "kernels/cpu/threads.h"
 
 namespace kronla {
 namespace {
@@ -70,19 +69,10 @@ void tridiagonal_root(int64_t n, const double* d, const double* e, const Spectru
                                        worker.take<double>(n * stride),
                                        worker.take<double>(stride)};
   set.resolvents(resolvents);
-  const int64_t pieces = round_up(n, kLanes) / kLanes, room = (count + kernels::kTileRows) * kLanes;
-  const auto columns = [&](int64_t piece, double* space) {
-    set.resolvent_columns(resolvents, piece * kLanes, std::min((piece + 1) * kLanes, n), F, n, space);
-  };
-  if (worker.team.threads <= 1) {
-    double* space = worker.take<double>(room);
-    for (int64_t piece = 0; piece < pieces; ++piece) columns(piece, space);
-    return;
-  }
-  run_workers(worker.team, pieces, [&](auto&& take) {
-    Worker own;
-    double* space = own.take<double>(room);
-    for (int64_t piece; (piece = take()) >= 0;) columns(piece, space);
+  const int64_t room_of_piece = (count + kernels::kTileRows) * kLanes;
+  const double work = 0.5 * static_cast<double>(n * n * count);
+  share_with_room<double>(worker, round_up(n, kLanes) / kLanes, room_of_piece, work, [&](int64_t piece, double* room) {
+    set.resolvent_columns(resolvents, piece * kLanes, std::min((piece + 1) * kLanes, n), F, n, room);
   });
 }
 
