@@ -50,17 +50,22 @@ std::pair<std::vector<double>, double> rayleigh(int64_t n, const T* A, const T* 
   return {diagonal, norm > 0.0 ? std::sqrt(off / norm) : 0.0};
 }
 
+// Givens rotations of neighbours among the first columns of Q[n,n].
+void turn_neighbours(int64_t n, int64_t columns, double angle, std::vector<double>& Q) {
+  for (int64_t j = 0; j + 1 < columns; ++j)
+    for (int64_t i = 0; i < n; ++i) {
+      const double a = Q[i * n + j], b = Q[i * n + j + 1];
+      Q[i * n + j] = std::cos(angle) * a + std::sin(angle) * b;
+      Q[i * n + j + 1] = std::cos(angle) * b - std::sin(angle) * a;
+    }
+}
+
 // A with a known basis, and that basis turned a little.
 template <class T>
 std::pair<std::vector<T>, std::vector<T>> drifted(int64_t n, unsigned seed, double angle = 0.02) {
   const auto Q = orthogonal(n, seed);
   auto turned = Q;
-  for (int64_t j = 0; j + 1 < n; ++j)  // Givens rotations of neighbours
-    for (int64_t i = 0; i < n; ++i) {
-      const double a = turned[i * n + j], b = turned[i * n + j + 1];
-      turned[i * n + j] = std::cos(angle) * a + std::sin(angle) * b;
-      turned[i * n + j + 1] = std::cos(angle) * b - std::sin(angle) * a;
-    }
+  turn_neighbours(n, n, angle, turned);
   return {as<double, T>(with_spectrum(Q, log_uniform(n, 1e3))), as<double, T>(turned)};
 }
 
@@ -107,6 +112,38 @@ TEST(the_order_of_the_caller_is_kept) {
     const auto result = update<double>(1, n, A, reversed, method, 0.0, 1, serial());
     CHECK_SMALL(relative_error(result.Q, reversed), 1e-11);
   }
+}
+
+// Half of the columns are null, the others turned among themselves; all in a mixed order.
+void null_columns(int64_t n) {
+  const int64_t rank = n / 2;
+  const auto Q = orthogonal(n, 30);
+  auto values = log_uniform(n, 1e3);
+  std::fill(values.begin() + rank, values.end(), 0.0);
+  const auto A = as<double, float>(with_spectrum(Q, values));
+  auto turned = Q;
+  turn_neighbours(n, rank, 0.1, turned);
+  std::vector<float> old(Q.size());
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j) old[i * n + j * 37 % n] = static_cast<float>(turned[i * n + j]);
+  const auto step = [&](const Parallel& parallel) {
+    return update<float>(1, n, A, old, BasisMethod::Rotation, 0.0, 1, parallel);
+  };
+  const auto found = step(serial());
+  CHECK(same_bits(found.all(), SAME_BITS([&](const Parallel& parallel) { return step(parallel).all(); })));
+  CHECK_SMALL(rayleigh(n, A.data(), found.Q.data()).second, 0.2 * rayleigh(n, A.data(), old.data()).second);
+  for (int64_t j = rank; j < n; ++j) {
+    double moved = 0.0;
+    for (int64_t i = 0; i < n; ++i) {
+      const double d = static_cast<double>(found.Q[i * n + j * 37 % n]) - static_cast<double>(old[i * n + j * 37 % n]);
+      moved += d * d;
+    }
+    CHECK_SMALL(std::sqrt(moved), 2e-6);
+  }
+}
+
+TEST(null_columns_stay_where_they_are) {
+  for (const int64_t n : {64, 80, 97, 128}) null_columns(n);
 }
 
 TEST(below_the_tolerance_nothing_moves) {
