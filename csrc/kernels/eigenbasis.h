@@ -10,9 +10,9 @@
 //             Descending, for that is the order unshifted QR converges to; the multiple of Q holds null directions still.
 //   rotation  with o = B_ij, d = B_jj − B_ii, s = sign(d), sign(0) = 1, e² = (‖offdiag B‖_F/n)² + (4 u ‖A‖_F)²:
 //             T_ij = s o √(d² + o²)/(d² + 2 o² + e²), skew; Q' = the orthonormalised Q + QT. The first-order rotation for
-//             o ≪ d, bounded for o ≫ d, and not stuck where d = 0 (kronla's own). T needs no more than two digits, where no
-//             Rayleigh quotient is below 2⁻⁹ ratio ‖A‖_F: a null column must not move. On a CPU with
-//             products of bfloat16 offdiag B = offdiag(Qᵀ(AQ − Q diag(B))) and QT are such products then, of float.
+//             o ≪ d, bounded for o ≫ d, and not stuck where d = 0 (kronla's own). T needs no more than two digits: on a CPU
+//             with products of bfloat16 offdiag B = offdiag(Qᵀ(AQ − Q diag(B))) and QT are such products, of float. Null
+//             columns must not move by their rounding: how that is seen to is said in cpu/rotation.cpp.
 //   eigh      a decomposition, eigenvectors matched to columns by rank; those of a null space are turned to the old
 //             columns.
 //   automatic, per step: qr where the ratio is above 0.3 (and the step before was none), else rotation.

@@ -91,8 +91,8 @@ def update_eigenbasis(
         o = B_{ij},\; d = B_{jj} - B_{ii},\; s = \pm 1 \text{ the sign of } d,\; B = Q^T A Q
 
     and e the mean size of an off-diagonal element: for small drifts the first-order change of the eigenvectors, bounded
-    elsewhere (kronla's own). Where no column is all but null T needs no more than two digits: processors with products
-    of bfloat16 take them to form B off its diagonal and QT, in float32; Q is orthonormalised and the figures are formed
+    elsewhere (kronla's own). T needs no more than two digits: processors with products of bfloat16 take them to form B
+    off its diagonal and QT, in float32, so that null columns stay; Q is orthonormalised and the figures are formed
     in float32. ``"eigh"``: that of :func:`eigh`, matched to the columns. ``"auto"``: see :mod:`kronla.ops.policy`.
 
     Steps are taken while :func:`off_diagonal_ratio` is above ``tol``, at most ``max_steps``; with tol = 0 all of them.
