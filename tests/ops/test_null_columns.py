@@ -77,6 +77,14 @@ def test_a_rotation_is_right_for_near_null_columns_that_move(columns, device):
     assert relative_off_diagonal(A, found.Q) <= 1.05 * relative_off_diagonal(A, exact.Q)
 
 
+@pytest.mark.parametrize("n", [80, 128])
+def test_two_rotations_find_one_large_eigenvalue(n, device):
+    """From the identity one column turns by far more than the near null ones, which are not at rest for that."""
+    A = matrices.symmetric("one-large", n, 1e7).to(device)
+    found = kronla.update_eigenbasis(A, torch.eye(n, device=device), method="rotation", max_steps=2)
+    assert found.ratio <= 1e-2
+
+
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_null_columns_stay_for_long(columns, device):
     """Twenty steps while A moves within its range, of a quarter of the dimensions."""

@@ -12,9 +12,9 @@ namespace {
 
 constexpr int64_t kPairs = 64;  // least n of rotations by products of bfloat16
 constexpr double kPairRounding = 0x1p-9;
-// Of the mean movement of a column. With 1/2 the ratio of a step was 1.2 times as large at worst, with 1/16 off-diagonal
-// elements beside small eigenvalues 1.6 (36 drifts, n = 100 and 257).
-constexpr double kHardly = 0x1p-3;
+// A column hardly moves where ‖T_j‖ is at most that, and at most this part of the mean (with 1/2 the ratio of a step was 1.2
+// times as large at worst, with 1/16 off-diagonal elements beside small eigenvalues 1.6; 36 drifts, n = 100 and 257).
+constexpr double kHardly = 0x1p-8, kHardlyOfMean = 0x1p-3;
 
 // e² of the formula.
 template <class T>
@@ -58,9 +58,9 @@ bool near_null(const Basis<float>& basis, int64_t column) {
   return std::abs(basis.quotients[column]) < kPairRounding * basis.ratio * basis.norm;
 }
 
-// Near null columns that hardly move come first in `order`; T's columns are in the order `columns`. (Those that move as all
-// do must not: in second order `order` as it was is right for graded matrices. 370 of 1536 columns, moved to the front, made
-// the ratio after a step 7.0e-3 for 1.8e-3.)
+// Near null columns that hardly move come first in `order`; T's columns are in the order `columns`. (Those that move must
+// not: in second order, T_jᵀT_k, `order` as it was is right for graded matrices. 370 of 1536 columns, moved to the front,
+// made the ratio after a step 7.0e-3 for 1.8e-3. With T_j as short as rounding that is no more than what rounding does.)
 void null_columns_first(const Basis<float>& basis, const float* skew, const int64_t* columns, int64_t* order,
                         Worker& worker) {
   const Worker::Scope scope(worker);
@@ -68,9 +68,9 @@ void null_columns_first(const Basis<float>& basis, const float* skew, const int6
   double* movements = worker.take<double>(n);  // ‖T_k‖²
   bool* first = worker.take<bool>(n);
   rayleigh_quotients(worker.team, n, skew, skew, movements);
-  const double mean = std::accumulate(movements, movements + n, 0.0) / static_cast<double>(n);
-  for (int64_t k = 0; k < n; ++k)
-    first[columns[k]] = near_null(basis, columns[k]) && movements[k] <= kHardly * kHardly * mean;
+  const double mean = std::sqrt(std::accumulate(movements, movements + n, 0.0) / static_cast<double>(n));
+  const double hardly = std::min(kHardly, kHardlyOfMean * mean);
+  for (int64_t k = 0; k < n; ++k) first[columns[k]] = near_null(basis, columns[k]) && movements[k] <= hardly * hardly;
   std::stable_partition(order, order + n, [=](int64_t j) { return first[j]; });
 }
 
