@@ -33,7 +33,7 @@ std::vector<double> some_symmetric(int64_t n) {
 template <class T>
 struct How {
   const kernels::Kernels<T>& set = kernels::chosen<T>();
-  int64_t in_cache = kLargestInCache<T>;
+  int64_t in_cache = kLargestInCache;
   Parallel team = {};
 };
 
@@ -177,6 +177,12 @@ void every_way() {
       }
 }
 
+// Rows so long that strips of them have another height, the last one ragged.
+template <class T>
+void long_rows() {
+  for (const auto& [name, set] : every_set<T>()) check<T>(549, symmetric(549, kStructures[0].second), {*set});
+}
+
 template <class T>
 void threads_and_neighbours() {
   const int64_t n = 333;
@@ -243,6 +249,8 @@ void known_eigenvalues() {
 
 TEST(every_way_float32) { every_way<float>(); }
 TEST(every_way_float64) { every_way<double>(); }
+TEST(long_rows_float32) { long_rows<float>(); }
+TEST(long_rows_float64) { long_rows<double>(); }
 TEST(threads_and_neighbours_float32) { threads_and_neighbours<float>(); }
 TEST(threads_and_neighbours_float64) { threads_and_neighbours<double>(); }
 TEST(known_eigenvalues_float32) { known_eigenvalues<float>(); }
