@@ -14,6 +14,7 @@
 #include "kernels/cpu/gemm/move_body.h"
 #include "kernels/cpu/gemm/product_body.h"
 #include "kernels/cpu/gemm/reduce_body.h"
+#include "kernels/cpu/gemm/reflect_body.h"
 #include "kernels/cpu/gemm/rotations_body.h"
 #include "kernels/cpu/gemm/secular_body.h"
 #include "kernels/cpu/gemm/triangle_body.h"
