@@ -7,7 +7,7 @@
 //   quadrature  (CPU) D = QTQᵀ with a tridiagonal T, X = Q T^(-1/p) Qᵀ, T^(-1/p) = Σ_j w_j (T + s_j I)⁻¹: 10/3 n³ operations
 //               and no eigenvector. Integer p up to 16, λmin/λmax ≥ 2⁻⁵² (else as eigh). In float64; of a float32 root of
 //               more than 128 rows the reflections Q in float32 where that adds 1e-3 to its residual at most (it adds
-//               about 5e-8 κ^max(1/2, 1/p), and 1e-6, 2e-6 at n = 1536, to the relative error of X).
+//               about 5e-8 κ^max(1/2, 1/p), and 1e-6 to the relative error of X).
 //               QuadratureToTolerance (float32): all in float32 first; as above where the residual is then above rtol.
 //   eigh        D = QΛQᵀ, X = Q Λ^(-1/p) Qᵀ in float64. Any p > 0.
 //   n = 1       std::pow.

@@ -33,7 +33,7 @@ std::vector<double> some_symmetric(int64_t n) {
 template <class T>
 struct How {
   const kernels::Kernels<T>& set = kernels::chosen<T>();
-  int64_t in_cache = kLargestInCache;
+  int64_t largest_fused = kLargestFused;
   Parallel team = {};
 };
 
@@ -50,7 +50,7 @@ Result<T> reduce(int64_t n, const std::vector<T>& A, const How<T>& how) {
   for (int64_t i = 0; i < n; ++i) r.Q[i * n + i] = T(1);
   Worker worker;
   worker.team = how.team;
-  reduce_to_tridiagonal(n, r.A.data(), r.tau.data(), r.d.data(), r.e.data(), worker, how.in_cache, how.set);
+  reduce_to_tridiagonal(n, r.A.data(), r.tau.data(), r.d.data(), r.e.data(), worker, how.largest_fused, how.set);
   worker.reset();
   back_transform(n, r.A.data(), r.tau.data(), r.Q.data(), worker, how.set);
   worker.reset();
@@ -167,13 +167,13 @@ template <class T>
 void every_way() {
   for (const auto& [name, set] : every_set<T>())
     for (const int64_t n : {1, 2, 3, 4, 7, 9, 16, 30, 32, 33, 34, 63, 97, 130, 200})
-      for (const int64_t in_cache : {0, 70, 1000}) {
+      for (const int64_t largest_fused : {0, 70, 1000}) {
         const int before = failures();
-        check<T>(n, symmetric(n, kStructures[0].second), {*set, in_cache, {}});
+        check<T>(n, symmetric(n, kStructures[0].second), {*set, largest_fused, {}});
         check<T>(n, symmetric(n, [&](int64_t i, int64_t j, double x) { return graded<T>(n, i, j, x, true); }),
-                 {*set, in_cache, {}});
+                 {*set, largest_fused, {}});
         if (failures() > before)
-          std::printf("  n = %d, in cache %d\n", static_cast<int>(n), static_cast<int>(in_cache));
+          std::printf("  n = %d, fused to %d\n", static_cast<int>(n), static_cast<int>(largest_fused));
       }
 }
 
@@ -187,9 +187,9 @@ template <class T>
 void threads_and_neighbours() {
   const int64_t n = 333;
   const std::vector<T> A = as<double, T>(symmetric(n, kStructures[0].second));
-  for (const int64_t in_cache : {100, 1000}) {
+  for (const int64_t largest_fused : {100, 1000}) {
     SAME_BITS([&](const Parallel& team) {
-      Result<T> r = reduce<T>(n, A, {kernels::chosen<T>(), in_cache, team});
+      Result<T> r = reduce<T>(n, A, {kernels::chosen<T>(), largest_fused, team});
       std::vector<T> all = r.Q;
       all.insert(all.end(), r.tau.begin(), r.tau.end());
       all.insert(all.end(), r.F.begin(), r.F.end());

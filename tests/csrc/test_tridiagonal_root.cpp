@@ -107,7 +107,6 @@ TEST(quadratures_reach_their_error) {
 }
 
 TEST(quadratures_are_no_larger_than_they_must_be) {
-  // One pole in four fewer, and the error of p = 2 is missed.
   for (const double condition : {0x1p10, 0x1p20, 0x1p40}) {
     const RootQuadrature q = root_quadrature(2, condition, 1e-8), coarse = root_quadrature(2, condition, 1e-5);
     CHECK(q.shifts.size() > coarse.shifts.size());

@@ -397,3 +397,9 @@ def test_rtol_changes_nothing_where_the_choice_is_another(dtype):
     assert torch.equal(*(kronla.inverse_root(A, 2, method="eigh", rtol=rtol).X for rtol in (0.1, None)))
     for p in (2.5,) if dtype == torch.float32 else (2, 2.5):
         assert torch.equal(kronla.inverse_root(A, p, rtol=0.1).X, kronla.inverse_root(A, p).X)
+
+
+def test_an_exponent_beyond_the_integers(device, dtype):
+    A = torch.eye(5, dtype=dtype, device=device) * 4
+    root = kronla.inverse_root(A, 1e300)
+    assert root.info == 0 and torch.allclose(root.X, A / 4)

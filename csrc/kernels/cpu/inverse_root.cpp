@@ -144,7 +144,9 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
 
 template <class T>
 void inverse_root(const std::vector<RootGroup<T>>& groups, const RootOptions& options, const Parallel& parallel) {
-  RootQuadratures quadratures(static_cast<int64_t>(options.p), std::is_same_v<T, float> ? 1e-8 : 1e-15);
+  const int64_t p =
+      has_root_quadrature(options.p) ? static_cast<int64_t>(options.p) : 1;  // else there is none to ask for
+  RootQuadratures quadratures(p, std::is_same_v<T, float> ? 1e-8 : 1e-15);
   const auto cost = [](const RootGroup<T>& group) { return group.n * group.n * group.n; };
   for_each_matrix(parallel, groups, cost, [&](const RootGroup<T>& group, int64_t index, Worker& worker) {
     root_of_one(group, index, options, quadratures, worker);

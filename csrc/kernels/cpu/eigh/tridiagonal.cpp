@@ -61,18 +61,18 @@ void reflect_symmetric(int64_t m, int64_t k, const T* A, int64_t lda, const T* t
 }  // namespace
 
 template <class T>
-void reduce_to_tridiagonal(int64_t n, T* A, T* tau, double* d, double* e, Worker& worker, int64_t in_cache,
+void reduce_to_tridiagonal(int64_t n, T* A, T* tau, double* d, double* e, Worker& worker, int64_t largest_fused,
                            const kernels::Kernels<T>& set) {
   if (n == 0) return;
   const Worker::Scope scope(worker);
   const int64_t lds = row_distance<T>(n);
   T* S = worker.take<T>(round_up(n, 2 * kLanes) * lds);
   T* vectors = worker.take<T>(6 * lds);
-  T* panel = n > in_cache ? worker.take<T>(3 * kPanel * lds) : nullptr;
+  T* panel = n > largest_fused ? worker.take<T>(3 * kPanel * lds) : nullptr;
   const kernels::Reduction<T> p{S, lds, A, n, tau, d, e, vectors, panel};
   set.spread_lower(n, A, S, lds);
   int64_t rest = n;
-  for (; rest > std::max(in_cache, kPanel); rest -= kPanel) {
+  for (; rest > std::max(largest_fused, kPanel); rest -= kPanel) {
     set.tridiagonal_panel(rest, p);
     gemmt(worker.team, Op::T, Op::N, rest - kPanel, 2 * kPanel, T(-1), panel, lds, panel + kPanel * lds, lds, T(1), S,
           lds);

@@ -51,7 +51,8 @@ inline void resolvents(const Resolvents& p) {
     }
 }
 
-// sums[rows, 2 vectors], from row i0 on, (+)= kTerms of the resolvents, whose last rows are in g.
+// sums[rows, 2 vectors] (+)= the next rows of kTerms resolvents, of which g has the last ones. Diagonal: the first row is that
+// of the first column.
 template <bool Diagonal>
 void resolvent_rows(const double* ratios, const double* diagonals, int64_t stride, int64_t rows, bool first, double* g,
                     double* sums) {
