@@ -21,24 +21,14 @@ namespace {
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 constexpr double kGentle = 1e-2;  // the residual that float32 reflections may leave by a tenth where no rtol is given
 
-// The residual of X / back.
-template <class T>
-double residual_of_result(int64_t n, const double* D, double p, const Root<T>& root, Worker& worker) {
-  const Worker::Scope scope(worker);
-  double* wide = worker.take<double>(n * n);
-  scale(n, n, root.X, 1.0 / root.back, wide, worker);
-  return root_residual(n, D, wide, static_cast<int64_t>(p), worker);
-}
-
 // True where the residual of that root is good enough.
 template <class T>
 bool by_float32(int64_t n, const double* D, const RootOptions& options, RootQuadratures& quadratures, Root<T>& root,
                 Worker& worker) {
   if constexpr (std::is_same_v<T, float>) {
     ++root.steps;
-    if (!root_by_float32_tridiagonal(n, D, static_cast<int64_t>(options.p), quadratures, root, worker)) return false;
-    root.residual = residual_of_result(n, D, options.p, root, worker);
-    return root.residual <= options.rtol;
+    return root_by_float32_tridiagonal(n, D, static_cast<int64_t>(options.p), quadratures, root, worker) &&
+           root.residual <= options.rtol;
   }
   return false;
 }
@@ -48,11 +38,7 @@ void by_polynomial(int64_t n, const double* D, double smallest, const RootOption
                    Worker& worker) {
   const double norm = std::sqrt(sum_of_squares(n * n, D)) * (1.0 + 1e-6);  // ≥ λmax, with slack for rounding
   root.steps = root_polynomial(n, D, smallest, norm, options.r, options.max_steps, root.X, worker);
-  if (!is_integer(options.p)) {
-    double* wide = worker.take<double>(n * n);
-    std::copy_n(root.X, n * n, wide);
-    root.residual = root_residual(n, D, wide, options.r, worker);
-  }
+  if (!is_integer(options.p)) root.residual = root_residual(n, D, root.X, 1.0, options.r, worker);
   symmetric_power(n, options.s, root.X, worker);
   scale(n, n, root.X, root.back, root.X, worker);
 }
@@ -131,7 +117,7 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
     if (!(root.least > certain) && !is_definite()) return fail(kNotPositiveDefinite);
   }
   if (is_integer(options.p) && std::isnan(root.residual))
-    root.residual = residual_of_result(n, D, options.p, root, worker);
+    root.residual = root_residual(n, D, X, 1.0 / root.back, static_cast<int64_t>(options.p), worker);
   // Where p is no integer the residual says nothing of an X that left the range of T.
   if (const T size_of_X = largest_magnitude(size, X); !std::isfinite(size_of_X) || size_of_X == T(0))
     root.residual = std::numeric_limits<double>::infinity();
