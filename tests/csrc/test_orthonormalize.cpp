@@ -1,8 +1,8 @@
 // What orthonormalize is made of, in every instruction set, and the inputs that break orthonormalizations.
 #include "instruction_sets.h"
-#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/householder.h"
 #include "kernels/cpu/reflectors.h"
+#include "kernels/cpu/simd/gemm.h"
 #include "kernels/eigenbasis.h"
 #include "kernels/status.h"
 #include "testing.h"

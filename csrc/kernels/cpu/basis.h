@@ -8,7 +8,7 @@
 #include <numeric>
 
 #include "kernels/cpu/dense.h"
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/gemm.h"
 #include "kernels/cpu/worker.h"
 
 namespace kronla {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/gemm.h"
 
 namespace kronla {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/simd/kernels.h"
 #include "kernels/cpu/threads.h"
 
 namespace kronla {

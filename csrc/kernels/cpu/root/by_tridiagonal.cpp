@@ -7,9 +7,9 @@
 
 #include "kernels/cpu/eigh/tridiagonal.h"
 #include "kernels/cpu/eigh/tridiagonal_eigh.h"
-#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/root/residual.h"
 #include "kernels/cpu/root/tridiagonal_root.h"
+#include "kernels/cpu/simd/gemm.h"
 
 namespace kronla {
 namespace {

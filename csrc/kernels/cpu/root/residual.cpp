@@ -5,9 +5,9 @@
 
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/dense.h"
-#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/root/polynomial.h"
 #include "kernels/cpu/root/root.h"
+#include "kernels/cpu/simd/gemm.h"
 #include "kernels/probe_signs.h"
 
 namespace kronla {

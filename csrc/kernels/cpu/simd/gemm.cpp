@@ -1,4 +1,4 @@
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/gemm.h"
 
 #include <algorithm>
 #include <cmath>
@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/simd/kernels.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/probe_signs.h"
 

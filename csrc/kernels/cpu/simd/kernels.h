@@ -1,9 +1,10 @@
-// What the kernels of one instruction set offer: a block of a product, and moves of a matrix. gemm.cpp chooses the set.
+// The kernels of one instruction set, and what they work on: blocks of products, passes over matrices, and the loops of
+// factorizations, eigendecompositions and roots.
 #pragma once
 
 #include <cstdint>
 
-#include "kernels/cpu/gemm/memory.h"
+#include "kernels/cpu/simd/memory.h"
 
 namespace kronla::kernels {
 

@@ -12,7 +12,7 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/gemm/memory.h"
+#include "kernels/cpu/simd/memory.h"
 #include "kernels/cpu/worker.h"
 #include "kernels/parallel.h"
 
