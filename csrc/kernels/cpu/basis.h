@@ -9,6 +9,7 @@
 
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/cpu/worker.h"
 
 namespace kronla {

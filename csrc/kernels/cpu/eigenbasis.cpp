@@ -11,6 +11,7 @@
 #include "kernels/cpu/orthonormalize.h"
 #include "kernels/cpu/rotation.h"
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/status.h"
 
 namespace kronla {

@@ -9,6 +9,7 @@
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 
 namespace kronla {
 namespace {

@@ -13,6 +13,7 @@
 #include "kernels/cpu/root/residual.h"
 #include "kernels/cpu/root/root.h"
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/status.h"
 
 namespace kronla {

@@ -9,6 +9,7 @@
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/simd/gemm.h"
 #include "kernels/cpu/simd/kernels.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/factors.h"
 #include "kernels/rearrangement.h"
 #include "kernels/status.h"

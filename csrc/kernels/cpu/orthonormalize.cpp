@@ -10,6 +10,7 @@
 #include "kernels/cpu/householder.h"
 #include "kernels/cpu/reflectors.h"
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/eigenbasis.h"
 #include "kernels/status.h"

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 
 namespace kronla {
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cpu/simd/instruction_set.h"
 #include "kernels/cpu/simd/kernels.h"
 #include "kernels/cpu/threads.h"
 

@@ -5,6 +5,7 @@
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/simd/gemm.h"
 #include "kernels/cpu/simd/kernels.h"
+#include "kernels/cpu/simd/passes.h"
 
 namespace kronla {
 namespace {

@@ -10,6 +10,7 @@
 #include "kernels/cpu/eigh/deflation.h"
 #include "kernels/cpu/eigh/rank_one_update.h"
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/instruction_set.h"
 #include "kernels/cpu/simd/kernels.h"
 
 namespace kronla {

@@ -10,6 +10,7 @@
 #include "kernels/cpu/root/residual.h"
 #include "kernels/cpu/root/tridiagonal_root.h"
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 
 namespace kronla {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/inverse_root.h"
 #include "kernels/inverse_root_schedules.h"
 

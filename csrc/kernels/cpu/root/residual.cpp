@@ -8,6 +8,7 @@
 #include "kernels/cpu/root/polynomial.h"
 #include "kernels/cpu/root/root.h"
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/probe_signs.h"
 
 namespace kronla {

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/root/quadrature.h"
-#include "kernels/cpu/simd/kernels.h"
+#include "kernels/cpu/simd/instruction_set.h"
 #include "kernels/cpu/worker.h"
 
 namespace kronla {

@@ -175,10 +175,6 @@ struct Kernels {
                                    double* room);
 };
 
-// The best set that the processor has, or what KRONLA_ISA demands.
-template <class T>
-const Kernels<T>& chosen();
-
 // Of each instruction set; the first two exist only for x86-64.
 template <class T>
 const Kernels<T>* avx512();
