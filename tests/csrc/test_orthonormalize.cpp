@@ -3,6 +3,8 @@
 #include "kernels/cpu/householder.h"
 #include "kernels/cpu/reflectors.h"
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/kernels.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/eigenbasis.h"
 #include "kernels/status.h"
 #include "testing.h"

@@ -5,6 +5,7 @@
 
 #include "instruction_sets.h"
 #include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/instruction_set.h"
 #include "kernels/cpu/simd/kernels.h"
 #include "testing.h"
 
