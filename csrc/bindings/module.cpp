@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/instruction_set.h"
 
 namespace {
 

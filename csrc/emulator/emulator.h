@@ -15,6 +15,7 @@
 #include "emulator/sanitizers.h"
 #include "emulator/scheduler.h"
 #include "emulator/tensor_cores.h"
+#include "emulator/thread.h"
 #include "emulator/warp.h"
 
 #define __global__

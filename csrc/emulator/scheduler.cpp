@@ -1,41 +1,14 @@
 #include "emulator/scheduler.h"
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
 #include <memory>
-#include <random>
+#include <string>
 #include <vector>
 
+#include "emulator/context.h"
+#include "emulator/launch.h"
 #include "emulator/memory.h"
 #include "emulator/sanitizers.h"
-
-#if defined(__x86_64__)
-// The registers that a called function must keep, and the stack pointer.
-asm(R"(
-.text
-.globl kronla_emulator_switch
-.hidden kronla_emulator_switch
-.type kronla_emulator_switch, @function
-kronla_emulator_switch:
-  pushq %rbp
-  pushq %rbx
-  pushq %r12
-  pushq %r13
-  pushq %r14
-  pushq %r15
-  movq %rsp, (%rdi)
-  movq %rsi, %rsp
-  popq %r15
-  popq %r14
-  popq %r13
-  popq %r12
-  popq %rbx
-  popq %rbp
-  ret
-.size kronla_emulator_switch, .-kronla_emulator_switch
-)");
-#endif
 
 #if defined(__SANITIZE_ADDRESS__)
 // Between two allocations at least so much that must not be touched: a wrong index may be far off.
@@ -45,87 +18,16 @@ extern "C" const char* __asan_default_options() { return "redzone=2048"; }
 namespace kronla::emulator {
 namespace {
 
-enum class State { Ready, AtBlockBarrier, AtWarp, Done };
-
-struct Copy {
-  void* target;
-  const void* source;
-  int bytes, source_bytes;
-  int group;
-  bool landed;
-};
-
-// At its issue or at the wait; for the race detector at both, for in between nobody may touch what it writes.
-void land(Copy& copy) {
-  copy.landed = true;
-  if (copy.source_bytes > 0) std::memcpy(copy.target, copy.source, copy.source_bytes);
-  std::memset(static_cast<char*>(copy.target) + copy.source_bytes, 0, copy.bytes - copy.source_bytes);
-}
-
-struct Fiber {
-  Context context;
-  Stack stack;
-  FiberSanitizer sanitizer;
-  Index3 index;
-  int linear = 0;
-  State state = State::Done;
-  Place place;
-  const char* what = "";
-  uint32_t mask = 0;
-  Collective collective = nullptr;
-  BlockReduction reduce = nullptr;
-  void* argument = nullptr;
-  std::vector<Copy> copies;
-  int groups = 0;
-  unsigned barriers = 0, warp_barriers = 0;  // passed so far
-};
-
-struct SharedArray {
-  Place place;
-  std::string name;
-  std::unique_ptr<SharedMemory> memory;
-};
-
-// The threads of a block. Barriers take turns with two tokens: who has passed one and comes to the next must not order
-// those that have not yet left the first.
-struct Crew {
-  std::vector<std::unique_ptr<Fiber>> fibers;
-  char barriers[2] = {}, warp_barriers[32][2] = {};
-};
-
 // The race detector knows a fiber as a thread, and what one thread does is in order. So that blocks are not, neighbours
 // among them get crews of their own.
 constexpr size_t kMostCrews = kRaceDetector ? 3 : 1;
 constexpr size_t kMostStaticBytes = 48 * 1024;
 
-struct Launch {
-  const char* kernel;
-  Index3 grid, block, at;
-  const std::function<void()>* body;
-  std::vector<std::unique_ptr<Crew>> crews;
-  Crew* crew = nullptr;
-  Fiber* current = nullptr;
-  std::unique_ptr<SharedMemory> dynamic;
-  std::vector<SharedArray> arrays;
-  std::string failure;
-  std::mt19937 engine;
-  char start = 0, end = 0, fence = 0;  // tokens for the race detector
-};
-
-thread_local Launch* active = nullptr;
 // Where fibers return to: the stack of the host thread, the same in every launch.
 thread_local Context host_context;
 thread_local FiberSanitizer host_sanitizer;
 // Fibers outlive a launch: they wait for the next block at the end of `enter`.
 thread_local std::vector<std::unique_ptr<Fiber>> idle_fibers;
-
-Launch& launch() { return *active; }
-Fiber& self() { return *active->current; }
-
-void to_scheduler() {
-  Fiber& me = self();
-  switch_fiber(me.context, me.sanitizer, host_context, host_sanitizer);
-}
 
 void enter() {
   entered_fiber(host_sanitizer);
@@ -169,8 +71,6 @@ std::vector<T> turns_of(T count) {
   for (T i = 0; i < count; ++i) turns[i] = settings().order == Order::Reverse ? count - 1 - i : i;
   return turns;
 }
-
-std::string in_kernel() { return std::string(" in ") + launch().kernel; }
 
 // Runs every collective of a warp that is complete; whether there was one.
 bool run_collectives(Fiber* const* lanes) {
@@ -274,12 +174,6 @@ bool pass_barrier() {
   return true;
 }
 
-// What new shared memory holds: each may hide a fault that another one shows. Bytes 0xFF are NaN and -1, the others 1e38
-// and -1e38 as a float, 1e305 and -1e303 as a double.
-unsigned char fill() {
-  return settings().order == Order::Forward ? 0xFF : settings().order == Order::Reverse ? 0x7E : 0xFE;
-}
-
 void check_shared_memory(size_t shared_bytes) {
   const Launch& l = launch();
   bool untouched = l.dynamic->zones_untouched();
@@ -333,7 +227,14 @@ Settings& settings() {
   return current;
 }
 
-std::string describe(Place place) { return std::string(place.file) + ":" + std::to_string(place.line); }
+void to_scheduler() {
+  Fiber& me = self();
+  switch_fiber(me.context, me.sanitizer, host_context, host_sanitizer);
+}
+
+unsigned char fill() {
+  return settings().order == Order::Forward ? 0xFF : settings().order == Order::Reverse ? 0x7E : 0xFE;
+}
 
 void run(const char* kernel, Index3 grid, Index3 block, size_t shared_bytes, const std::function<void()>& body) {
   const size_t threads = size_t{block.x} * block.y * block.z, blocks = size_t{grid.x} * grid.y * grid.z;
@@ -369,109 +270,6 @@ void run(const char* kernel, Index3 grid, Index3 block, size_t shared_bytes, con
   // Where a launch fails its fibers are in the middle of a kernel: they are dropped with it.
   for (auto& crew : current.crews)
     for (auto& fiber : crew->fibers) idle_fibers.push_back(std::move(fiber));
-}
-
-const Index3& thread_index() { return self().index; }
-const Index3& block_index() { return launch().at; }
-const Index3& block_size() { return launch().block; }
-const Index3& grid_size() { return launch().grid; }
-int lane() { return self().linear % 32; }
-
-unsigned char* shared_memory() { return launch().dynamic->begin(); }
-
-void* shared_array(Place place, const char* name, size_t bytes, size_t alignment) {
-  for (const SharedArray& array : launch().arrays)
-    if (array.place == place && array.name == name) return array.memory->begin();
-  const UncheckedAccess unchecked;  // whoever comes first makes it for all
-  launch().arrays.push_back({place, name, std::make_unique<SharedMemory>(bytes, alignment, fill())});
-  return launch().arrays.back().memory->begin();
-}
-
-bool in_shared_memory(const void* pointer, size_t bytes) {
-  if (launch().dynamic->holds(pointer, bytes)) return true;
-  return std::any_of(launch().arrays.begin(), launch().arrays.end(),
-                     [&](const SharedArray& array) { return array.memory->holds(pointer, bytes); });
-}
-
-void block_barrier(Place place, BlockReduction reduce, void* argument) {
-  Fiber& me = self();
-  me.state = State::AtBlockBarrier;
-  me.place = place;
-  me.reduce = reduce;
-  me.argument = argument;
-  char* token = &launch().crew->barriers[me.barriers++ % 2];
-  tsan_release(token);
-  to_scheduler();
-  tsan_acquire(token);
-}
-
-void warp_collective(const char* what, uint32_t mask, Place place, Collective collective, void* argument,
-                     bool orders_memory) {
-  Fiber& me = self();
-  me.state = State::AtWarp;
-  me.what = what;
-  me.mask = mask;
-  me.place = place;
-  me.collective = collective;
-  me.argument = argument;
-  if (!orders_memory) return to_scheduler();
-  char* token = &launch().crew->warp_barriers[me.linear / 32][me.warp_barriers++ % 2];
-  tsan_release(token);
-  to_scheduler();
-  tsan_acquire(token);
-}
-
-void async_copy(void* shared, const void* global, int bytes, int source_bytes, Place place) {
-  const auto aligned = [bytes](const void* p) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; };
-  const char* fault = nullptr;
-  if (bytes != 4 && bytes != 8 && bytes != 16) {
-    fault = "has 4, 8 or 16 bytes";
-  } else if (source_bytes < 0 || source_bytes > bytes) {
-    fault = "reads between no byte and all of its size";
-  } else if (!in_shared_memory(shared, bytes)) {
-    fault = "must go to shared memory: this one does not, or goes beyond it";
-  } else if (!aligned(shared) || !aligned(global)) {
-    fault = "must be aligned to its size on both sides: this one is not aligned";
-  }
-  if (fault != nullptr) {
-    set_failure(describe(place) + ": an asynchronous copy " + fault + in_kernel() + ".");
-    abandon();
-  }
-  Copy copy{shared, global, bytes, source_bytes, self().groups, false};
-  const Order order = settings().order;
-  if (kRaceDetector || order == Order::Reverse || (order == Order::Shuffled && (launch().engine() & 1) != 0))
-    land(copy);
-  self().copies.push_back(copy);
-}
-
-void async_commit() { ++self().groups; }
-
-void async_wait(int newest_groups_left) {
-  Fiber& me = self();
-  const int last = me.groups - newest_groups_left;  // groups from here on may still be on their way
-  size_t kept = 0;
-  for (Copy& copy : me.copies) {
-    if (copy.group >= last) {
-      me.copies[kept++] = copy;
-    } else if (kRaceDetector || !copy.landed) {
-      land(copy);
-    }
-  }
-  me.copies.resize(kept);
-}
-
-void memory_fence() {
-  tsan_acquire(&launch().fence);
-  tsan_release(&launch().fence);
-}
-
-void before_atomic() { tsan_acquire(&launch().fence); }
-
-void set_failure(const std::string& sentence) { launch().failure = sentence; }
-
-void abandon() {
-  to_scheduler();
-  std::abort();  // never resumed
 }
 
 }  // namespace kronla::emulator

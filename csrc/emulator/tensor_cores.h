@@ -11,6 +11,7 @@
 #include "emulator/number_formats.h"
 #include "emulator/sanitizers.h"
 #include "emulator/scheduler.h"
+#include "emulator/thread.h"
 
 namespace kronla::emulator {
 

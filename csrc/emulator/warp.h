@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "emulator/scheduler.h"
+#include "emulator/thread.h"
 
 #define threadIdx (::kronla::emulator::thread_index())
 #define blockIdx (::kronla::emulator::block_index())

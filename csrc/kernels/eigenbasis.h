@@ -24,7 +24,7 @@
 //
 // Workspace per worker, whatever max_steps: 4.5 n² elements of T, 6 n² with QR steps (n² more where A has to be scaled; 4 n z
 // more where a decomposition finds z null eigenvalues) and some 300 n doubles; n²/8 bytes of partial sums and, for a Q that
-// is probed, n²/16 elements; and that of the products, cpu/gemm/gemm.h.
+// is probed, n²/16 elements; and that of the products, cpu/simd/gemm.h.
 #pragma once
 
 #include <cstdint>

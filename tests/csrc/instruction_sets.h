@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/simd/kernels.h"
 
 namespace kronla::testing {
 

@@ -1,8 +1,10 @@
 // What orthonormalize is made of, in every instruction set, and the inputs that break orthonormalizations.
 #include "instruction_sets.h"
-#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/householder.h"
 #include "kernels/cpu/reflectors.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/kernels.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/eigenbasis.h"
 #include "kernels/status.h"
 #include "testing.h"

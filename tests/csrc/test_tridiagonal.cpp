@@ -4,8 +4,9 @@
 #include <utility>
 
 #include "instruction_sets.h"
-#include "kernels/cpu/gemm/block.h"
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/instruction_set.h"
+#include "kernels/cpu/simd/kernels.h"
 #include "testing.h"
 
 using namespace kronla;

@@ -8,7 +8,7 @@
 #include "cblas.h"
 #include "instruction_sets.h"
 #include "kernels/cpu/eigh/rank_one_update.h"
-#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/simd/kernels.h"
 #include "testing.h"
 
 using namespace kronla;

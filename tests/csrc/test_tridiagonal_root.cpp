@@ -5,7 +5,8 @@
 
 #include "instruction_sets.h"
 #include "kernels/cpu/eigh/tridiagonal_eigh.h"
-#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/simd/instruction_set.h"
+#include "kernels/cpu/simd/kernels.h"
 #include "testing.h"
 
 using namespace kronla;

@@ -4,7 +4,7 @@
 
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/convert.h"
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/gemm.h"
 
 namespace kronla {
 namespace {

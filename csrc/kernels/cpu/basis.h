@@ -8,7 +8,8 @@
 #include <numeric>
 
 #include "kernels/cpu/dense.h"
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/cpu/worker.h"
 
 namespace kronla {

@@ -8,9 +8,10 @@
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/eigh/eigh.h"
-#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/orthonormalize.h"
 #include "kernels/cpu/rotation.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/status.h"
 
 namespace kronla {

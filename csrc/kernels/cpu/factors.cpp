@@ -8,7 +8,8 @@
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/convert.h"
 #include "kernels/cpu/dense.h"
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 
 namespace kronla {
 namespace {

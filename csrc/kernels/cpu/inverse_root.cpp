@@ -7,12 +7,13 @@
 
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/dense.h"
-#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/root/by_tridiagonal.h"
 #include "kernels/cpu/root/polynomial.h"
 #include "kernels/cpu/root/quadrature.h"
 #include "kernels/cpu/root/residual.h"
 #include "kernels/cpu/root/root.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/status.h"
 
 namespace kronla {

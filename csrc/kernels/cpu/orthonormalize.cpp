@@ -7,9 +7,10 @@
 
 #include "kernels/cpu/batch.h"
 #include "kernels/cpu/dense.h"
-#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/householder.h"
 #include "kernels/cpu/reflectors.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/eigenbasis.h"
 #include "kernels/status.h"

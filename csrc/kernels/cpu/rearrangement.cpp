@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "kernels/cpu/batch.h"
-#include "kernels/cpu/gemm/block.h"
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/kernels.h"
+#include "kernels/cpu/simd/passes.h"
 
 namespace kronla {
 

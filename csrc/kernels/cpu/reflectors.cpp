@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 
 namespace kronla {
 

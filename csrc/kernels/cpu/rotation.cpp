@@ -6,6 +6,8 @@
 #include <type_traits>
 
 #include "kernels/cpu/orthonormalize.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 
 namespace kronla {
 namespace {

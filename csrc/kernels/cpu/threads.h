@@ -61,4 +61,16 @@ void share(const Parallel& parallel, int64_t count, Body&& body) {
   });
 }
 
+inline constexpr int64_t kRowsShared = 64;  // of a matrix that passes go over: cut the same way for any team
+
+inline int64_t pieces_of(int64_t m) { return (m + kRowsShared - 1) / kRowsShared; }
+
+// Calls body(piece, first row, rows) for the pieces of a matrix of m rows and n columns.
+template <class Body>
+void share_rows(const Parallel& team, int64_t m, int64_t n, Body&& body) {
+  constexpr int64_t kWorthSharing = 100000;  // elements
+  share(m * n < kWorthSharing ? Parallel{} : team, pieces_of(m),
+        [&](int64_t i) { body(i, i * kRowsShared, std::min(kRowsShared, m - i * kRowsShared)); });
+}
+
 }  // namespace kronla

@@ -7,6 +7,7 @@
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/eigh/tridiagonal.h"
 #include "kernels/cpu/eigh/tridiagonal_eigh.h"
+#include "kernels/cpu/simd/passes.h"
 
 namespace kronla {
 namespace {

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/simd/instruction_set.h"
+#include "kernels/cpu/simd/kernels.h"
 #include "kernels/cpu/threads.h"
 
 namespace kronla {

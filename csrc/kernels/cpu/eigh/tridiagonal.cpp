@@ -3,8 +3,9 @@
 #include <algorithm>
 
 #include "kernels/cpu/batch.h"
-#include "kernels/cpu/gemm/block.h"
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/kernels.h"
+#include "kernels/cpu/simd/passes.h"
 
 namespace kronla {
 namespace {

@@ -15,16 +15,10 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/simd/instruction_set.h"
 #include "kernels/cpu/worker.h"
 
 namespace kronla {
-
-namespace kernels {
-template <class T>
-struct Kernels;
-template <class T>
-const Kernels<T>& chosen();
-}  // namespace kernels
 
 // The largest matrix of which each update waits for the next product. (On a Zen 4 with 16 MB of third-level cache a core,
 // panels take 1.15 to 1.25 times as long for n = 1536 and 2048 in float64, 1.1 to 1.2 times in float32; with a second thread

@@ -9,8 +9,9 @@
 #include "kernels/cpu/dense.h"
 #include "kernels/cpu/eigh/deflation.h"
 #include "kernels/cpu/eigh/rank_one_update.h"
-#include "kernels/cpu/gemm/block.h"
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/instruction_set.h"
+#include "kernels/cpu/simd/kernels.h"
 
 namespace kronla {
 namespace {

@@ -7,9 +7,10 @@
 
 #include "kernels/cpu/eigh/tridiagonal.h"
 #include "kernels/cpu/eigh/tridiagonal_eigh.h"
-#include "kernels/cpu/gemm/gemm.h"
 #include "kernels/cpu/root/residual.h"
 #include "kernels/cpu/root/tridiagonal_root.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 
 namespace kronla {
 namespace {

@@ -7,7 +7,8 @@
 #include <utility>
 
 #include "kernels/cpu/dense.h"
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/inverse_root.h"
 #include "kernels/inverse_root_schedules.h"
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/passes.h"
 #include "kernels/cpu/worker.h"
 
 namespace kronla {

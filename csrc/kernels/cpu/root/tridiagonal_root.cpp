@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "kernels/cpu/batch.h"
-#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/simd/kernels.h"
 
 namespace kronla {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/gemm/block.h"
 #include "kernels/cpu/root/quadrature.h"
+#include "kernels/cpu/simd/instruction_set.h"
 #include "kernels/cpu/worker.h"
 
 namespace kronla {

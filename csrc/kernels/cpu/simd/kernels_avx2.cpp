@@ -1,5 +1,5 @@
 // AVX2 with FMA: tiles of 6 rows and two vectors, 12 sums, two vectors of B and one of A in 16 registers.
-#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/simd/kernels.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -70,7 +70,7 @@ struct Simd<double> {
 template <class T>
 using HalfSimd = Simd<T>;  // one of 16 bytes is no faster
 
-#include "kernels/cpu/gemm/block_body.h"
+#include "kernels/cpu/simd/kernels_body.h"
 
 }  // namespace
 

@@ -1,54 +1,20 @@
-#include "kernels/cpu/gemm/gemm.h"
+#include "kernels/cpu/simd/gemm.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
-#include <limits>
 #include <memory>
 #include <new>
-#include <numeric>
-#include <stdexcept>
-#include <string>
-#include <type_traits>
 #include <vector>
 
-#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/simd/instruction_set.h"
+#include "kernels/cpu/simd/kernels.h"
 #include "kernels/cpu/threads.h"
-#include "kernels/probe_signs.h"
 
 namespace kronla {
 namespace {
 
-using kernels::Kernels;
 using kernels::Product;
 using kernels::Range;
-
-enum class Set { Avx512, Avx2, Portable };
-
-bool runs(Set set) {
-#if defined(__x86_64__)
-  if (set == Set::Avx512)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
-  if (set == Set::Avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-  return set == Set::Portable;
-}
-
-Set choose() {
-  const char* demanded = std::getenv("KRONLA_ISA");
-  for (const auto& [name, set] : {std::pair{"avx512", Set::Avx512}, {"avx2", Set::Avx2}, {"portable", Set::Portable}}) {
-    if (demanded != nullptr && *demanded != '\0' && demanded != std::string(name)) continue;
-    if (runs(set)) return set;
-  }
-  throw std::runtime_error("KRONLA_ISA is '" + std::string(demanded) +
-                           "', and must be avx512, avx2 or portable, as far as this processor runs it.");
-}
-
-Set set() {
-  static const Set chosen = choose();
-  return chosen;
-}
 
 // This thread's workspace.
 template <class T>
@@ -130,36 +96,11 @@ Product<T> product_of(Op a, Op b, int64_t k, T alpha, const T* A, int64_t lda, c
           beside.next};
 }
 
-constexpr int64_t kRowsShared = 64;  // of a matrix that passes go over: cut the same way for any team
-
-int64_t pieces_of(int64_t m) { return (m + kRowsShared - 1) / kRowsShared; }
-
-// Calls body(piece, first row, rows) for the pieces of a matrix of m rows and n columns.
-template <class Body>
-void share_rows(const Parallel& team, int64_t m, int64_t n, Body&& body) {
-  constexpr int64_t kWorthSharing = 100000;  // elements
-  share(m * n < kWorthSharing ? Parallel{} : team, pieces_of(m),
-        [&](int64_t i) { body(i, i * kRowsShared, std::min(kRowsShared, m - i * kRowsShared)); });
-}
-
 // A pair is moved as one element of 32 bits, which a float is as good as any for.
 const float* as_floats(const Bfloat16Pair* pairs) { return reinterpret_cast<const float*>(pairs); }
 float* as_floats(Bfloat16Pair* pairs) { return reinterpret_cast<float*>(pairs); }
 
 }  // namespace
-
-template <class T>
-const Kernels<T>& kernels::chosen() {
-#if defined(__x86_64__)
-  if (set() == Set::Avx512) return *kernels::avx512<T>();
-  if (set() == Set::Avx2) return *kernels::avx2<T>();
-#endif
-  return *kernels::portable<T>();
-}
-template const Kernels<float>& kernels::chosen<float>();
-template const Kernels<double>& kernels::chosen<double>();
-
-const char* instruction_set() { return set() == Set::Avx512 ? "avx512" : set() == Set::Avx2 ? "avx2" : "portable"; }
 
 template <class T>
 void gemm(const Parallel& team, Op a, Op b, int64_t m, int64_t n, int64_t k, T alpha, const T* A, int64_t lda,
@@ -254,107 +195,6 @@ bool cholesky(const Parallel& team, int64_t n, T* A, int64_t lda) {
 
 void lu_of_signed(int64_t n, double* A, double* signs) { kernels::chosen<double>().lu_of_signed(n, A, signs); }
 
-template <class T>
-void mirror_lower(int64_t n, T* A) {
-  kernels::chosen<T>().mirror_lower(n, A);
-}
-
-template <class T>
-void mirror_upper(int64_t n, T* A) {
-  kernels::chosen<T>().mirror_upper(n, A);
-}
-
-template <class T>
-void transpose(int64_t m, int64_t n, const T* A, int64_t lda, T* B, int64_t ldb) {
-  kernels::chosen<T>().transpose(m, n, A, lda, B, ldb);
-}
-
-template <class T>
-T largest_magnitude(int64_t count, const T* x) {
-  return kernels::chosen<T>().largest(count, x);
-}
-
-template <class T>
-double sum_of_squares(int64_t count, const T* x) {
-  return kernels::chosen<T>().squares(count, x);
-}
-
-template <class T>
-void sum_block_rows(const kernels::BlockRows<T>& rows) {
-  kernels::chosen<T>().block_rows(rows);
-}
-
-template <class T>
-void gather_columns(int64_t m, int64_t n, const int64_t* from, const T* X, T* Y, Worker& worker) {
-  const Worker::Scope scope(worker);
-  kernels::chosen<T>().gather_columns(m, n, from, X, Y, worker.take<T>(kernels::kStrip * n));
-}
-
-template <class T>
-void column_products(int64_t m, int64_t n, const T* X, int64_t ldx, const T* Y, int64_t ldy, double* sums) {
-  kernels::chosen<T>().column_products(m, n, X, ldx, Y, ldy, sums);
-}
-
-template <class From, class To>
-void scale_columns(int64_t m, int64_t n, const From* X, int64_t ldx, const double* scales, To* Y, int64_t ldy) {
-  if constexpr (std::is_same_v<From, To>) {
-    kernels::chosen<From>().scale_columns(m, n, X, ldx, scales, Y, ldy);
-  } else if constexpr (std::is_same_v<To, double>) {
-    kernels::chosen<From>().widen_columns(m, n, X, ldx, scales, Y, ldy);
-  } else {
-    kernels::chosen<To>().narrow_columns(m, n, X, ldx, scales, Y, ldy);
-  }
-}
-template void scale_columns(int64_t, int64_t, const float*, int64_t, const double*, float*, int64_t);
-template void scale_columns(int64_t, int64_t, const double*, int64_t, const double*, double*, int64_t);
-template void scale_columns(int64_t, int64_t, const float*, int64_t, const double*, double*, int64_t);
-template void scale_columns(int64_t, int64_t, const double*, int64_t, const double*, float*, int64_t);
-
-template <class T>
-void rayleigh_quotients(const Parallel& team, int64_t n, const T* Q, const T* AQ, double* quotients) {
-  std::vector<double> sums(pieces_of(n) * n);
-  share_rows(team, n, n, [&](int64_t piece, int64_t first, int64_t rows) {
-    column_products(rows, n, Q + first * n, n, AQ + first * n, n, sums.data() + piece * n);
-  });
-  std::fill_n(quotients, n, 0.0);
-  for (int64_t i = 0; i < pieces_of(n); ++i)
-    for (int64_t j = 0; j < n; ++j) quotients[j] += sums[i * n + j];
-}
-
-template <class T>
-double orthogonality_gap(const Parallel& team, int64_t m, int64_t n, const T* Q) {
-  constexpr int64_t probes = kernels::kProbing;
-  const int64_t size = probes * n;
-  std::vector<T> V(size), sums(pieces_of(m) * size);
-  for (int64_t j = 0; j < n; ++j)
-    for (int64_t k = 0; k < probes; ++k) V[k * n + j] = static_cast<T>(probe_sign(j, k));
-  share_rows(team, m, n, [&](int64_t piece, int64_t first, int64_t rows) {
-    kernels::chosen<T>().probe(rows, n, Q + first * n, V.data(), sums.data() + piece * size);
-  });
-  double squares = 0.0;
-  for (int64_t j = 0; j < size; ++j) {
-    double gap = -static_cast<double>(V[j]);
-    for (int64_t i = 0; i < pieces_of(m); ++i) gap += static_cast<double>(sums[i * size + j]);
-    squares += gap * gap;
-  }
-  return std::sqrt(squares / static_cast<double>(std::max<int64_t>(1, size)));
-}
-
-template <class T>
-double residual(const Parallel& team, int64_t m, int64_t n, const T* X, const T* Y, const T* d, T* R) {
-  std::vector<double> sums(pieces_of(m));
-  share_rows(team, m, n, [&](int64_t piece, int64_t first, int64_t rows) {
-    const int64_t at = first * n;
-    sums[piece] = kernels::chosen<T>().residual(rows, n, X + at, Y + at, d, R + at);
-  });
-  return std::accumulate(sums.begin(), sums.end(), 0.0);
-}
-
-template <class T>
-void rotation(int64_t n, const T* B, const T* diagonal, T floor, T* R) {
-  kernels::chosen<T>().rotation(n, B, diagonal, floor, std::numeric_limits<T>::min(), R);
-}
-
 void orthonormal_side_by_side(int64_t count, int64_t m, int64_t n, const float* S, float* Q, double* bounds,
                               Worker& worker) {
   static_assert(kSideBySide == kernels::kSide);
@@ -371,19 +211,7 @@ void orthonormal_side_by_side(int64_t count, int64_t m, int64_t n, const float* 
                          int64_t, const Beside&);                                                                    \
   template void syrk<T>(const Parallel&, Op, int64_t, int64_t, T, const T*, int64_t, T, T*, int64_t, const Beside&); \
   template void solve_right_transposed<T>(const Parallel&, int64_t, int64_t, const T*, int64_t, T*, int64_t);        \
-  template bool cholesky<T>(const Parallel&, int64_t, T*, int64_t);                                                  \
-  template void mirror_lower<T>(int64_t, T*);                                                                        \
-  template void mirror_upper<T>(int64_t, T*);                                                                        \
-  template void transpose<T>(int64_t, int64_t, const T*, int64_t, T*, int64_t);                                      \
-  template T largest_magnitude<T>(int64_t, const T*);                                                                \
-  template double sum_of_squares<T>(int64_t, const T*);                                                              \
-  template void sum_block_rows<T>(const kernels::BlockRows<T>&);                                                     \
-  template void gather_columns<T>(int64_t, int64_t, const int64_t*, const T*, T*, Worker&);                          \
-  template void column_products<T>(int64_t, int64_t, const T*, int64_t, const T*, int64_t, double*);                 \
-  template void rayleigh_quotients<T>(const Parallel&, int64_t, const T*, const T*, double*);                        \
-  template double orthogonality_gap<T>(const Parallel&, int64_t, int64_t, const T*);                                 \
-  template double residual<T>(const Parallel&, int64_t, int64_t, const T*, const T*, const T*, T*);                  \
-  template void rotation<T>(int64_t, const T*, const T*, T, T*);
+  template bool cholesky<T>(const Parallel&, int64_t, T*, int64_t);
 
 KRONLA_INSTANTIATE(float)
 KRONLA_INSTANTIATE(double)

@@ -1,4 +1,4 @@
-// The kernels of gemm/block.h, written once for all instruction sets. A source file defines, in its anonymous namespace,
+// The kernels of kernels.h, written once for all instruction sets. A source file defines, in its anonymous namespace,
 //
 //   Simd<T>   a vector: lanes, load, store, broadcast, multiply, fused (a b + c), +, sum (of its elements), keep (makes the
 //             compiler load it once); load_part and store_part of its first `count` elements, the others 0 and left
@@ -11,18 +11,18 @@
 // and includes this file there. Nothing here may call an inline function of another header: the linker keeps one copy of
 // such a function, which may then be the one that was compiled for a processor that is not there.
 
-#include "kernels/cpu/gemm/move_body.h"
-#include "kernels/cpu/gemm/product_body.h"
-#include "kernels/cpu/gemm/reduce_body.h"
-#include "kernels/cpu/gemm/reflect_body.h"
-#include "kernels/cpu/gemm/rotations_body.h"
-#include "kernels/cpu/gemm/secular_body.h"
-#include "kernels/cpu/gemm/triangle_body.h"
-#include "kernels/cpu/gemm/tridiagonal_body.h"
+#include "kernels/cpu/simd/move_body.h"
+#include "kernels/cpu/simd/product_body.h"
+#include "kernels/cpu/simd/reduce_body.h"
+#include "kernels/cpu/simd/reflect_body.h"
+#include "kernels/cpu/simd/rotations_body.h"
+#include "kernels/cpu/simd/secular_body.h"
+#include "kernels/cpu/simd/triangle_body.h"
+#include "kernels/cpu/simd/tridiagonal_body.h"
 // Of these:
-#include "kernels/cpu/gemm/column_body.h"
-#include "kernels/cpu/gemm/resolvent_body.h"
-#include "kernels/cpu/gemm/side_by_side_body.h"
+#include "kernels/cpu/simd/column_body.h"
+#include "kernels/cpu/simd/resolvent_body.h"
+#include "kernels/cpu/simd/side_by_side_body.h"
 
 template <class T, bool Pairs = false>
 constexpr Kernels<T> kKernels = {block<T, false>,

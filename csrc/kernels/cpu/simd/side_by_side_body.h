@@ -1,5 +1,5 @@
 // Small matrices side by side, one to a lane: nothing waits for a sum across a vector or for the pivot of one matrix. An
-// element of all of them is kSide doubles that lie together. Included as block_body.h says.
+// element of all of them is kSide doubles that lie together. Included as kernels_body.h says.
 
 constexpr int kTile = Simd<double>::lanes == 8 ? 4 : 2;
 using TileOfLanes = Simd<double>::Vector[kTile][kTile];
@@ -113,7 +113,7 @@ struct LanesQr {
   }
 };
 
-// As block.h says.
+// As kernels.h says.
 inline void orthonormal_side_by_side(int64_t count, int64_t m, int64_t n, const float* S, float* Q, double* bounds,
                                      double* room) {
   const int64_t rows = round_up(m, kTile), columns = round_up(n, kTile), row = columns * kSide, size = m * n;

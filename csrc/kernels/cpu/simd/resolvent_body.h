@@ -1,4 +1,4 @@
-// Inverses of shifted tridiagonal matrices (T + s I)⁻¹, a shift in each lane. Included as block_body.h says.
+// Inverses of shifted tridiagonal matrices (T + s I)⁻¹, a shift in each lane. Included as kernels_body.h says.
 //
 // Below the diagonal such an inverse has rank one: with the pivots δ⁻ of elimination from the last row up, the elements of
 // row i are those of row i − 1 times −e_{i−1}/δ⁻_i (Meurant 1992, theorem 2.3, from Gantmacher and Krein). For a positive

@@ -1,4 +1,5 @@
-// Sums down the columns of matrices; the residual, the probes and the rotation of an eigenbasis. Included as block_body.h says.
+// Sums down the columns of matrices; the residual, the probes and the rotation of an eigenbasis. Included as
+// kernels_body.h says.
 
 // sums[n] ← Σ_i X_ij Y_ij in float64, `strips` times eight columns at once.
 template <class T, int Strips>

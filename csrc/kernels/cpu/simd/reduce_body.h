@@ -1,5 +1,5 @@
 // Largest magnitudes, sums of squares, and the sums over blocks of a matrix that the rearrangement takes. Included as
-// block_body.h says.
+// kernels_body.h says.
 
 typedef int32_t Bits32 __attribute__((vector_size(64)));
 typedef int64_t Bits64 __attribute__((vector_size(64)));

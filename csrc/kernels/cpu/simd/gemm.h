@@ -12,18 +12,13 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/gemm/memory.h"
+#include "kernels/cpu/simd/memory.h"
 #include "kernels/cpu/worker.h"
 #include "kernels/parallel.h"
 
 namespace kronla {
 
 enum class Op { N, T };
-
-namespace kernels {
-template <class T>
-struct BlockRows;
-}
 
 // What a product does besides.
 struct Beside {
@@ -84,73 +79,11 @@ bool cholesky(const Parallel& team, int64_t n, T* A, int64_t lda);
 // of which those beyond n are finite.
 void lu_of_signed(int64_t n, double* A, double* signs);
 
-// The upper triangle of A[n,n] becomes the mirror image of the lower: symmetric to the bit.
-template <class T>
-void mirror_lower(int64_t n, T* A);
-
-// The other way round.
-template <class T>
-void mirror_upper(int64_t n, T* A);
-
-// B[n,m] ← A[m,n]ᵀ; A and B do not overlap.
-template <class T>
-void transpose(int64_t m, int64_t n, const T* A, int64_t lda, T* B, int64_t ldb);
-template <class T>
-void transpose(int64_t m, int64_t n, const T* A, T* B) {
-  transpose(m, n, A, n, B, m);
-}
-
-// The largest magnitude of x[count]: infinite or NaN where one element is; 0 for none.
-template <class T>
-T largest_magnitude(int64_t count, const T* x);
-
-// Σ x² in float64.
-template <class T>
-double sum_of_squares(int64_t count, const T* x);
-
-// Sums over rows of blocks: see there.
-template <class T>
-void sum_block_rows(const kernels::BlockRows<T>& rows);
-
-// Y[m,n]'s column k ← column from[k] of X[m,n]; they do not overlap.
-template <class T>
-void gather_columns(int64_t m, int64_t n, const int64_t* from, const T* X, T* Y, Worker& worker);
-
-// sums[n] ← Σ_i X_ij Y_ij in float64, for X[m,n] and Y[m,n].
-template <class T>
-void column_products(int64_t m, int64_t n, const T* X, int64_t ldx, const T* Y, int64_t ldy, double* sums);
-
-// quotients[n] ← diag(QᵀAQ) in float64, of Q[n,n] and AQ.
-template <class T>
-void rayleigh_quotients(const Parallel& team, int64_t n, const T* Q, const T* AQ, double* quotients);
-
-// ‖QᵀQ − I‖_F/√n of Q[m,n], by four fixed vectors of ±1 (Hutchinson 1990).
-template <class T>
-double orthogonality_gap(const Parallel& team, int64_t m, int64_t n, const T* Q);
-
-// R[m,n] ← X − Y diag(d), which R may be the same as; Σ R² in float64.
-template <class T>
-double residual(const Parallel& team, int64_t m, int64_t n, const T* X, const T* Y, const T* d, T* R);
-
-// Y_ij ← X_ij scales[j], rounded once, for X[m,n]; without scales (nullptr) Y ← X. One of From and To is T, the other T or
-// double.
-template <class From, class To>
-void scale_columns(int64_t m, int64_t n, const From* X, int64_t ldx, const double* scales, To* Y, int64_t ldy);
-
-// The skew R[n,n] of the rotations that reduce the lower triangle of B[n,n], B_ij = o, d = diagonal[i] - diagonal[j]:
-// R_ij ← -o s √(d² + o²) / (d² + 2o² + floor) for i > j, with the sign s of d.
-template <class T>
-void rotation(int64_t n, const T* B, const T* diagonal, T floor, T* R);
-
 // Q ← S L⁻ᵀ for the Cholesky factors L of SᵀS, in float64, of `count` ≤ kSideBySide matrices S[m,n], one after the other.
 // bounds[kSideBySide] ← at least ‖L⁻¹‖_F² for unit columns; NaN or infinite where it breaks down. Every matrix has
 // the same bits in any company.
 inline constexpr int64_t kSideBySide = 8;
 void orthonormal_side_by_side(int64_t count, int64_t m, int64_t n, const float* S, float* Q, double* bounds,
                               Worker& worker);
-
-// "avx512", "avx2" or "portable": the best that the processor has, or what the environment variable KRONLA_ISA demands,
-// read once. Throws std::runtime_error for a name that is none of these or that the processor cannot run.
-const char* instruction_set();
 
 }  // namespace kronla

@@ -1,4 +1,4 @@
-// Small triangles: Cholesky factors and solves by substitution. Included as block_body.h says.
+// Small triangles: Cholesky factors and solves by substitution. Included as kernels_body.h says.
 
 // W ← W L⁻ᵀ for at most V vectors of rows, which are transposed: a column of them is then V vectors. Four sums at once
 // hide each other's latency; fewer would wait, so that each column is taken from all later ones instead.

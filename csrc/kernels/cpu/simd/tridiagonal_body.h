@@ -1,5 +1,4 @@
-// Householder's reduction of a symmetric matrix to tridiagonal form. Included as block_body.h
-// says.
+// Householder's reduction of a symmetric matrix to tridiagonal form. Included as kernels_body.h says.
 //
 // The matrix is the lower triangle of S, whose squares of kSquare on the diagonal are stored whole: then nothing but
 // whole vectors is read and written. Vectors that S is multiplied with, and updated by, are 0 beyond their length; what

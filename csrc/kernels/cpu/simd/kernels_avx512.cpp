@@ -1,5 +1,5 @@
 // AVX-512: tiles of 8 rows and two vectors, 16 sums that hide the latency of two units.
-#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/simd/kernels.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -108,7 +108,7 @@ struct HalfSimd<double> {
   static Vector fused(Vector a, Vector b, Vector c) { return _mm256_fmadd_pd(a, b, c); }
 };
 
-#include "kernels/cpu/gemm/block_body.h"
+#include "kernels/cpu/simd/kernels_body.h"
 
 }  // namespace
 

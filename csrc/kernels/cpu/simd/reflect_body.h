@@ -1,4 +1,4 @@
-// The reflectors of a tridiagonal form, applied to rows. Included as block_body.h says.
+// The reflectors of a tridiagonal form, applied to rows. Included as kernels_body.h says.
 
 // Of a row of the columns that are reflected together: 128 bytes, so that n = 256 stays in the first-level cache.
 constexpr int kReflectVectors = kRows == 8 ? 2 : 4;

@@ -1,5 +1,5 @@
-// The secular equation, many roots at once: each lane is a root, and the loops go over the poles. Included as block_body.h
-// says.
+// The secular equation, many roots at once: each lane is a root, and the loops go over the poles. Included as
+// kernels_body.h says.
 
 // At λ = origin + offset, for V vectors of roots: Σ w_j, Σ w_j/Δ_j and Σ w_j/Δ_j² of w_j = z_j²/Δ_j, Δ_j = d_j − λ.
 template <int V>

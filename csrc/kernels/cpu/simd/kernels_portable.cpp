@@ -1,5 +1,5 @@
 // What every compiler can make: vectors of 16 bytes, tiles of 4 rows and two vectors.
-#include "kernels/cpu/gemm/block.h"
+#include "kernels/cpu/simd/kernels.h"
 
 namespace kronla::kernels {
 namespace {
@@ -57,7 +57,7 @@ struct Simd<double> : Simd16<double, Doubles> {
 template <class T>
 using HalfSimd = Simd<T>;
 
-#include "kernels/cpu/gemm/block_body.h"
+#include "kernels/cpu/simd/kernels_body.h"
 
 }  // namespace
 

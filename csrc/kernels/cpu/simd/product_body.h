@@ -1,4 +1,4 @@
-// Products. Included as block_body.h says.
+// Products. Included as kernels_body.h says.
 
 template <class T>
 constexpr int kColumns = kVectors * Simd<T>::lanes;

@@ -1,4 +1,4 @@
-// Transposes, mirror images, permutations of columns, and pairs of bfloat16. Included as block_body.h says.
+// Transposes, mirror images, permutations of columns, and pairs of bfloat16. Included as kernels_body.h says.
 
 typedef float MoveFloats __attribute__((vector_size(kMove)));
 typedef double MoveDoubles __attribute__((vector_size(kMove)));

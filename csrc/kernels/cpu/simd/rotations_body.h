@@ -1,5 +1,5 @@
 // Tridiagonal matrices of a few rows by implicit QL (Martin & Wilkinson 1968), with Wilkinson's shift. Included as
-// block_body.h says.
+// kernels_body.h says.
 
 using Reals = Simd<double>::Vector;
 using Truth = decltype(Reals{} < Reals{});

@@ -1,9 +1,10 @@
-// What the kernels of one instruction set offer: a block of a product, and moves of a matrix. gemm.cpp chooses the set.
+// The kernels of one instruction set, and what they work on: blocks of products, passes over matrices, and the loops of
+// factorizations, eigendecompositions and roots.
 #pragma once
 
 #include <cstdint>
 
-#include "kernels/cpu/gemm/memory.h"
+#include "kernels/cpu/simd/memory.h"
 
 namespace kronla::kernels {
 
@@ -173,10 +174,6 @@ struct Kernels {
   void (*orthonormal_side_by_side)(int64_t count, int64_t m, int64_t n, const float* S, float* Q, double* bounds,
                                    double* room);
 };
-
-// The best set that the processor has, or what KRONLA_ISA demands.
-template <class T>
-const Kernels<T>& chosen();
 
 // Of each instruction set; the first two exist only for x86-64.
 template <class T>
