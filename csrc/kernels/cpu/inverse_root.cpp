@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <type_traits>
 
 #include "kernels/cpu/batch.h"
@@ -34,23 +35,92 @@ bool by_float32(int64_t n, const double* D, const RootOptions& options, RootQuad
   return false;
 }
 
-template <class T>
-void by_polynomial(int64_t n, const double* D, double smallest, const RootOptions& options, Root<T>& root,
-                   Worker& worker) {
-  const double norm = std::sqrt(sum_of_squares(n * n, D)) * (1.0 + 1e-6);  // ≥ λmax, with slack for rounding
-  root.steps = root_polynomial(n, D, smallest, norm, options.r, options.max_steps, root.X, worker);
-  if (!is_integer(options.p)) root.residual = root_residual(n, D, root.X, 1.0, options.r, worker);
-  symmetric_power(n, options.s, root.X, worker);
-  scale(n, n, root.X, root.back, root.X, worker);
+bool is_definite(int64_t n, const double* D, Worker& worker) {
+  const Worker::Scope scope(worker);
+  double* L = worker.take<double>(n * n);
+  std::copy_n(D, n * n, L);
+  return cholesky(worker.team, n, L, n);
 }
 
-// The bound λmin(D) ≥ 1/tr(D⁻¹) = 1/‖L⁻¹‖_F² from D's Cholesky factor.
-double smallest_eigenvalue_bound(int64_t n, const double* L, Worker& worker) {
-  double* inverse = worker.take<double>(n * n);
+// The bound λmin(D) ≥ 1/tr(D⁻¹) = 1/‖L⁻¹‖_F² from D's Cholesky factor; none where there is no such factor.
+std::optional<double> smallest_eigenvalue_bound(int64_t n, const double* D, Worker& worker) {
+  const Worker::Scope scope(worker);
+  double *L = worker.take<double>(n * n), *inverse = worker.take<double>(n * n);
+  std::copy_n(D, n * n, L);
+  if (!cholesky(worker.team, n, L, n)) return std::nullopt;
   std::fill_n(inverse, n * n, 0.0);
   for (int64_t i = 0; i < n; ++i) inverse[i * n + i] = 1.0;
   solve_right_transposed(worker.team, n, n, L, n, inverse, n);
   return 1.0 / sum_of_squares(n * n, inverse);
+}
+
+// The ways to a root return false where D is not positive definite.
+
+// Of one element, D · 2^-exponent, rounded once where float64 holds it.
+template <class T>
+bool by_power(double D, int exponent, double p, Root<T>& root) {
+  root.steps = 1;
+  if (!(D > 0.0)) return false;
+  const double whole = std::ldexp(D, -exponent);
+  root.X[0] = static_cast<T>(std::isnormal(whole) ? std::pow(whole, -1.0 / p) : std::pow(D, -1.0 / p) * root.back);
+  if (!is_integer(p)) root.residual = 0.0;  // of D^(-1/r), which is not rounded
+  return true;
+}
+
+template <class T>
+bool by_polynomial(int64_t n, const double* D, const RootOptions& options, Root<T>& root, Worker& worker) {
+  const std::optional<double> smallest = smallest_eigenvalue_bound(n, D, worker);
+  if (!smallest) return false;
+  const double norm = std::sqrt(sum_of_squares(n * n, D)) * (1.0 + 1e-6);  // ≥ λmax, with slack for rounding
+  root.steps = root_polynomial(n, D, *smallest, norm, options.r, options.max_steps, root.X, worker);
+  if (!is_integer(options.p)) root.residual = root_residual(n, D, root.X, 1.0, options.r, worker);
+  symmetric_power(n, options.s, root.X, worker);
+  scale(n, n, root.X, root.back, root.X, worker);
+  return true;
+}
+
+template <class T>
+bool by_tridiagonal(int64_t n, double* D, RootMethod method, const RootOptions& options, RootQuadratures& quadratures,
+                    Root<T>& root, Worker& worker) {
+  RootQuadratures* poles = method == RootMethod::Eigh || !has_root_quadrature(options.p) ? nullptr : &quadratures;
+  const bool to_tolerance = method == RootMethod::QuadratureToTolerance && poles != nullptr;
+  const double tolerance = to_tolerance ? std::min(options.rtol, kGentle) : kGentle;
+  if (!(to_tolerance && by_float32(n, D, options, quadratures, root, worker))) {
+    root.residual = kUnknown;
+    root_by_tridiagonal(n, D, options.p, tolerance, poles, root, worker);
+  }
+  // No pivot breaks down where D is this well conditioned (Demmel 1989: λmin/λmax > n(n + 1)u).
+  const double certain = 2.0 * static_cast<double>(n * n) * std::numeric_limits<double>::epsilon();
+  return root.least > certain || is_definite(n, D, worker);
+}
+
+// A + (damping + relative_damping ‖A‖_F) I in float64, times 2^exponent: its largest element is about 1, so that every
+// square is in range.
+struct Damped {
+  double* D;
+  int exponent;
+};
+
+// `largest` is A's largest magnitude.
+template <class T>
+Damped damped(int64_t n, const T* A, double largest, const RootOptions& options, Worker& worker) {
+  double* D = worker.take<double>(n * n);
+  const double scale_of_A = power_of_two_scale(std::max(largest, options.damping));
+  scale_lower(n, A, scale_of_A, D, worker);
+  mirror_lower(n, D);
+  const double shift = options.damping * scale_of_A + options.relative_damping * std::sqrt(sum_of_squares(n * n, D));
+  double magnitude = largest * scale_of_A;
+  for (int64_t i = 0; i < n; ++i) magnitude = std::max(magnitude, D[i * n + i] += shift);
+  const double again = power_of_two_scale(magnitude);
+  for (int64_t i = 0; i < n * n && again != 1.0; ++i) D[i] *= again;
+  return {D, std::ilogb(scale_of_A) + std::ilogb(again)};
+}
+
+// 2^(e/p), its whole powers apart: rounding e/p would cost up to ten bits.
+double root_of_power_of_two(int e, double p) {
+  const double whole = std::floor(e / p);
+  if (!(std::abs(whole) < 1e6)) return whole > 0.0 ? std::numeric_limits<double>::infinity() : 0.0;
+  return std::ldexp(std::exp2(std::fma(-whole, p, e) / p), static_cast<int>(whole));
 }
 
 template <class T>
@@ -76,47 +146,13 @@ void root_of_one(const RootGroup<T>& group, int64_t index, const RootOptions& op
   }
   const double largest = static_cast<double>(largest_magnitude(size, A));
   if (!std::isfinite(largest)) return fail(kNonFinite);
-
-  // D / unit in float64. The unit, a power of two near D's largest element, keeps every square in range.
-  double* D = worker.take<double>(size);
-  const double scale_of_A = power_of_two_scale(std::max(largest, options.damping));
-  scale_lower(n, A, scale_of_A, D, worker);
-  mirror_lower(n, D);
-  const double shift = options.damping * scale_of_A + options.relative_damping * std::sqrt(sum_of_squares(size, D));
-  double magnitude = largest * scale_of_A;
-  for (int64_t i = 0; i < n; ++i) magnitude = std::max(magnitude, D[i * n + i] += shift);
-  const double again = power_of_two_scale(magnitude), unit = 1.0 / (scale_of_A * again);
-  for (int64_t i = 0; i < size && again != 1.0; ++i) D[i] *= again;
-
-  double* L = nullptr;
-  const auto is_definite = [&] {
-    L = worker.take<double>(size);
-    std::copy_n(D, size, L);
-    return cholesky(worker.team, n, L, n);
-  };
-  const bool decomposes = n > 1 && group.method != RootMethod::Polynomial;
-  if (!decomposes && !is_definite()) return fail(kNotPositiveDefinite);
-
-  Root<T> root{X, std::pow(unit, -1.0 / options.p)};
-  if (n == 1) {
-    X[0] = static_cast<T>(std::pow(D[0] * unit, -1.0 / options.p));
-    if (!is_integer(options.p)) root.residual = 0.0;  // of D^(-1/r), which is not rounded
-    root.steps = 1;
-  } else if (group.method == RootMethod::Polynomial) {
-    by_polynomial(n, D, smallest_eigenvalue_bound(n, L, worker), options, root, worker);
-  } else {
-    RootQuadratures* poles =
-        group.method == RootMethod::Eigh || !has_root_quadrature(options.p) ? nullptr : &quadratures;
-    const bool to_tolerance = group.method == RootMethod::QuadratureToTolerance && poles != nullptr;
-    const double tolerance = to_tolerance ? std::min(options.rtol, kGentle) : kGentle;
-    if (!(to_tolerance && by_float32(n, D, options, quadratures, root, worker))) {
-      root.residual = kUnknown;
-      root_by_tridiagonal(n, D, options.p, tolerance, poles, root, worker);
-    }
-    // No pivot breaks down where D is this well conditioned (Demmel 1989: λmin/λmax > n(n + 1)u).
-    const double certain = 2.0 * static_cast<double>(n * n) * std::numeric_limits<double>::epsilon();
-    if (!(root.least > certain) && !is_definite()) return fail(kNotPositiveDefinite);
-  }
+  const auto [D, exponent] = damped(n, A, largest, options, worker);
+  Root<T> root{X, root_of_power_of_two(exponent, options.p)};
+  const bool definite = n == 1 ? by_power(*D, exponent, options.p, root)
+                        : group.method == RootMethod::Polynomial
+                            ? by_polynomial(n, D, options, root, worker)
+                            : by_tridiagonal(n, D, group.method, options, quadratures, root, worker);
+  if (!definite) return fail(kNotPositiveDefinite);
   if (is_integer(options.p) && std::isnan(root.residual))
     root.residual = root_residual(n, D, X, 1.0 / root.back, static_cast<int64_t>(options.p), worker);
   // Where p is no integer the residual says nothing of an X that left the range of T.

@@ -5,6 +5,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "kernels/cpu/eigh/grading.h"
 #include "kernels/cpu/eigh/tridiagonal.h"
 #include "kernels/cpu/eigh/tridiagonal_eigh.h"
 #include "kernels/cpu/root/residual.h"
@@ -138,6 +139,18 @@ bool proves_definite(int64_t n, int64_t p, double residual) {
   return p % 2 == 0 && residual * std::sqrt(static_cast<double>(n)) <= 0.125;
 }
 
+// body(D), with D's rows in an order that suits a reduction; X is put back into that of D.
+template <class T, class Pointer, class Body>
+bool in_graded_order(int64_t n, Pointer D, Root<T>& root, Worker& worker, const Body& body) {
+  const int64_t* order = graded_order(n, D, worker);
+  if (order == nullptr) return body(D);
+  double* sorted = worker.take<double>(n * n);
+  permute_symmetric(n, order, D, sorted);
+  const bool done = body(sorted);
+  restore_order(n, order, root.X, worker);
+  return done;
+}
+
 }  // namespace
 
 template <class T>
@@ -145,27 +158,35 @@ void root_by_tridiagonal(int64_t n, double* D, double p, double tolerance, RootQ
                          Worker& worker) {
   const Worker::Scope scope(worker);
   ++root.steps;
-  double* diagonal = worker.take<double>(n);
-  for (int64_t i = 0; i < n; ++i) diagonal[i] = D[i * n + i];
-  const auto form = Tridiagonal<double>::of(n, D, worker);
-  const bool done =
-      quadratures != nullptr && by_quadrature(form, static_cast<int64_t>(p), tolerance, *quadratures, root, worker);
-  if (!done && !by_eigenvectors(form, diagonal, p, root, worker)) {
-    root.least = 0.0;
-    std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
-  }
-  restore_lower(n, diagonal, D);
+  const bool found = in_graded_order(n, D, root, worker, [&](double* D) {
+    double* diagonal = worker.take<double>(n);
+    for (int64_t i = 0; i < n; ++i) diagonal[i] = D[i * n + i];
+    const auto form = Tridiagonal<double>::of(n, D, worker);
+    const bool done = (quadratures != nullptr &&
+                       by_quadrature(form, static_cast<int64_t>(p), tolerance, *quadratures, root, worker)) ||
+                      by_eigenvectors(form, diagonal, p, root, worker);
+    restore_lower(n, diagonal, D);
+    return done;
+  });
+  if (found) return;
+  root.least = 0.0;
+  std::fill_n(root.X, n * n, std::numeric_limits<T>::quiet_NaN());
 }
 
 bool root_by_float32_tridiagonal(int64_t n, const double* D, int64_t p, RootQuadratures& quadratures, Root<float>& root,
                                  Worker& worker) {
   const Worker::Scope scope(worker);
-  float* lower = worker.take<float>(n * n);
-  scale_lower(n, D, 1.0, lower, worker);
-  const auto form = Tridiagonal<float>::of(n, lower, worker);
-  const SpectrumBounds bounds = spectrum_bounds(n, form.d, form.e);
-  if (!has_quadrature(bounds)) return false;
-  reflect_root(form, bounds, p, quadratures, root.X, root, worker);
+  SpectrumBounds bounds;
+  const bool found = in_graded_order(n, D, root, worker, [&](const double* D) {
+    float* lower = worker.take<float>(n * n);
+    scale_lower(n, D, 1.0, lower, worker);
+    const auto form = Tridiagonal<float>::of(n, lower, worker);
+    bounds = spectrum_bounds(n, form.d, form.e);
+    if (!has_quadrature(bounds)) return false;
+    reflect_root(form, bounds, p, quadratures, root.X, root, worker);
+    return true;
+  });
+  if (!found) return false;
   root.residual = root_residual(n, D, root.X, 1.0 / root.back, p, worker);
   root.least = proves_definite(n, p, root.residual) ? 0.5 * bounds.lower / bounds.upper
                                                     : least_ratio<float>(n, bounds.lower, bounds.upper);
