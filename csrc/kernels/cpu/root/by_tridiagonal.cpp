@@ -52,12 +52,31 @@ bool is_gentle(double condition, int64_t p, double tolerance) {
   return 1e-6 * std::pow(condition, std::max(0.5, 1.0 / static_cast<double>(p))) <= tolerance;
 }
 
+// What is taken from the diagonal of F = T^(-1/p) before the reflections, Q F Qᵀ = μ I + Q (F − μ I) Qᵀ, whose errors are
+// as large as what is left: its mean, or as much as costs the smallest element no digits.
+template <class T>
+T common_diagonal(int64_t n, const T* F) {
+  double sum = 0.0, least = std::numeric_limits<double>::infinity();
+  for (int64_t i = 0; i < n; ++i) {
+    sum += static_cast<double>(F[i * n + i]);
+    least = std::min(least, static_cast<double>(F[i * n + i]));
+  }
+  return static_cast<T>(std::min(sum / static_cast<double>(n), 2.0 * least));
+}
+
+template <class T>
+void add_to_diagonal(int64_t n, T shift, T* F) {
+  for (int64_t i = 0; i < n; ++i) F[i * n + i] += shift;
+}
+
 // Q T^(-1/p) Qᵀ by a quadrature, T^(-1/p) in float64 and the reflections in V. The result is in F[n,n].
 template <class T, class V, class R>
 void reflect_root(const Tridiagonal<R>& form, const SpectrumBounds& bounds, int64_t p, RootQuadratures& quadratures,
                   V* F, Root<T>& root, Worker& worker) {
   const int64_t n = form.n;
   tridiagonal_root(n, form.d, form.e, bounds, p, quadratures.of(bounds.condition()), F, worker);
+  const V common = common_diagonal(n, F);
+  add_to_diagonal(n, -common, F);
   if constexpr (std::is_same_v<V, R>) {
     back_transform_symmetric(n, form.D, form.tau, F, worker);
   } else {
@@ -66,6 +85,7 @@ void reflect_root(const Tridiagonal<R>& form, const SpectrumBounds& bounds, int6
     std::copy_n(form.tau, n, tau);
     back_transform_symmetric(n, reflectors, tau, F, worker);
   }
+  add_to_diagonal(n, common, F);
   scale(n, n, F, root.back, root.X, worker);
 }
 
