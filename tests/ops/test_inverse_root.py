@@ -259,7 +259,7 @@ def test_info(method, device, dtype):
 @pytest.mark.parametrize("rtol", [None, 1e3])
 @pytest.mark.parametrize("method", METHODS)
 def test_info_knows_tiny_negative_eigenvalues(method, rtol, device):
-    """-1e-8·‖A‖_F: the sign that float32 eigh gets wrong. The float64 Cholesky decides, for every method and any rtol."""
+    """-1e-8·‖A‖_F: the sign that float32 eigh gets wrong. The float64 Cholesky decides, with any method and rtol."""
     values = matrices.spectrum("log-uniform", 32, 10)
     A = []
     for i, sign in enumerate([1, -1] * 4):
