@@ -13,7 +13,7 @@ ORDERS = ["descending", "ascending", "mixed"]
 
 
 def graded(n, decades, order):
-    """The scales s and a well conditioned B of diag(s) B diag(s), whose small eigenvalues are as certain as large ones."""
+    """s and a well conditioned B of diag(s) B diag(s), whose small eigenvalues are as certain as large ones."""
     s = torch.logspace(0, -decades, n, dtype=torch.float64)
     index = torch.randperm(n, generator=torch.Generator().manual_seed(n))
     s = {"descending": s, "ascending": s.flip(0), "mixed": s[index]}[order]

@@ -12,10 +12,6 @@
 
 #include "kernels/parallel.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 namespace kronla {
 
 class Worker {
@@ -63,22 +59,14 @@ class Worker {
  private:
   static constexpr size_t kAlign = 64;
   static constexpr size_t kBlock = size_t{1} << 16;
-  static constexpr size_t kHugePage = size_t{1} << 21;
   struct Free {
     void operator()(void* memory) const { std::free(memory); }
   };
   struct Block {
     std::unique_ptr<void, Free> memory;
     size_t size;
-    explicit Block(size_t bytes) : size(bytes) {
-      const size_t align = bytes < kHugePage ? kAlign : kHugePage;
-      size = (bytes + align - 1) / align * align;
-      memory.reset(std::aligned_alloc(align, size));
+    explicit Block(size_t bytes) : memory(std::aligned_alloc(kAlign, bytes)), size(bytes) {
       if (memory == nullptr) throw std::bad_alloc();
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-      // Passes over a large matrix then miss fewer addresses. Where the system has no such pages, nothing is lost.
-      if (align == kHugePage) madvise(memory.get(), size, MADV_HUGEPAGE);
-#endif
     }
   };
 

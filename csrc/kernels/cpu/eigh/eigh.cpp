@@ -25,11 +25,12 @@ double bring_into_range(int64_t n, T* A) {
   return scale;
 }
 
-// A's rows and columns in this order, A's lower triangle being enough.
+// A's rows and columns in this order, of an A whose lower triangle counts.
 template <class T>
 void bring_into_order(int64_t n, const int64_t* order, T* A, Worker& worker) {
   const Worker::Scope scope(worker);
   T* copy = worker.take<T>(n * n);
+  mirror_lower(n, A);
   std::copy_n(A, n * n, copy);
   permute_symmetric(n, order, copy, A);
 }
@@ -53,7 +54,7 @@ bool eigendecompose(int64_t n, T* A, T* V, T* w, Worker& worker) {
   T* tau = worker.take<T>(n);
   double *d = worker.take<double>(n), *e = worker.take<double>(n);
   const double scale = bring_into_range(n, A);
-  const int64_t* order = graded_order(n, A, worker);
+  const int64_t* order = graded_order(n, A, kGraded, worker);
   if (order != nullptr) bring_into_order(n, order, A, worker);
   reduce_to_tridiagonal(n, A, tau, d, e, worker);
   if (!tridiagonal_eigh(n, d, e, V, worker)) return false;

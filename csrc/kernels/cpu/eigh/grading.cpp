@@ -5,19 +5,14 @@
 #include <numeric>
 
 namespace kronla {
-namespace {
-
-constexpr int kMuch = 16;  // times less is "much less": sorting costs 1 to 2 % of a decomposition
-
-}  // namespace
 
 template <class T>
-const int64_t* graded_order(int64_t n, const T* A, Worker& worker) {
-  T largest = T(0);
+const int64_t* graded_order(int64_t n, const T* A, double bearable, Worker& worker) {
+  double largest = 0.0;
   bool stays = true;
   for (int64_t i = 0; i < n; ++i) {
-    const T size = std::abs(A[i * n + i]);
-    stays = stays && !(largest > T(kMuch) * size);
+    const double size = std::abs(static_cast<double>(A[i * n + i]));
+    stays = stays && !(largest > bearable * size);
     largest = std::max(largest, size);
   }
   if (stays) return nullptr;
@@ -31,7 +26,7 @@ const int64_t* graded_order(int64_t n, const T* A, Worker& worker) {
 template <class T>
 void permute_symmetric(int64_t n, const int64_t* order, const T* A, T* B) {
   for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < n; ++j) B[i * n + j] = A[std::max(order[i], order[j]) * n + std::min(order[i], order[j])];
+    for (int64_t j = 0; j < n; ++j) B[i * n + j] = A[order[i] * n + order[j]];
 }
 
 template <class T>
@@ -43,8 +38,8 @@ void restore_order(int64_t n, const int64_t* order, T* A, Worker& worker) {
     for (int64_t j = 0; j < n; ++j) A[order[i] * n + order[j]] = copy[i * n + j];
 }
 
-template const int64_t* graded_order<float>(int64_t, const float*, Worker&);
-template const int64_t* graded_order<double>(int64_t, const double*, Worker&);
+template const int64_t* graded_order<float>(int64_t, const float*, double, Worker&);
+template const int64_t* graded_order<double>(int64_t, const double*, double, Worker&);
 template void permute_symmetric<float>(int64_t, const int64_t*, const float*, float*);
 template void permute_symmetric<double>(int64_t, const int64_t*, const double*, double*);
 template void restore_order<float>(int64_t, const int64_t*, float*, Worker&);

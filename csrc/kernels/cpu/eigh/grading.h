@@ -9,12 +9,16 @@
 
 namespace kronla {
 
-// order[n], in which the magnitudes of A's diagonal ascend, ties by index. nullptr where the rows may stay: none of these is
-// much less than one before it.
-template <class T>
-const int64_t* graded_order(int64_t n, const T* A, Worker& worker);
+// How much smaller than an element of the diagonal before it one may be, before rows change places (4 to 8 % of a
+// decomposition): that is what the rounding of small eigenvalues grows by. What is rounded to float32 afterwards bears more
+// of float64's.
+inline constexpr double kGraded = 0x1p12, kGradedBelowFloat32 = 0x1p26;
 
-// B_ij ← A_order[i],order[j] for a symmetric A[n,n], of which the lower triangle counts; both of B's.
+// order[n], in which the magnitudes of A's diagonal ascend, ties by index. nullptr where the rows may stay.
+template <class T>
+const int64_t* graded_order(int64_t n, const T* A, double bearable, Worker& worker);
+
+// B_ij ← A_order[i],order[j] for a symmetric A[n,n].
 template <class T>
 void permute_symmetric(int64_t n, const int64_t* order, const T* A, T* B);
 

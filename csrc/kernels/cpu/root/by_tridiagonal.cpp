@@ -161,8 +161,8 @@ bool proves_definite(int64_t n, int64_t p, double residual) {
 
 // body(D), with D's rows in an order that suits a reduction; X is put back into that of D.
 template <class T, class Pointer, class Body>
-bool in_graded_order(int64_t n, Pointer D, Root<T>& root, Worker& worker, const Body& body) {
-  const int64_t* order = graded_order(n, D, worker);
+bool in_graded_order(int64_t n, Pointer D, double bearable, Root<T>& root, Worker& worker, const Body& body) {
+  const int64_t* order = graded_order(n, D, bearable, worker);
   if (order == nullptr) return body(D);
   double* sorted = worker.take<double>(n * n);
   permute_symmetric(n, order, D, sorted);
@@ -178,7 +178,8 @@ void root_by_tridiagonal(int64_t n, double* D, double p, double tolerance, RootQ
                          Worker& worker) {
   const Worker::Scope scope(worker);
   ++root.steps;
-  const bool found = in_graded_order(n, D, root, worker, [&](double* D) {
+  const double bearable = std::is_same_v<T, float> ? kGradedBelowFloat32 : kGraded;
+  const bool found = in_graded_order(n, D, bearable, root, worker, [&](double* D) {
     double* diagonal = worker.take<double>(n);
     for (int64_t i = 0; i < n; ++i) diagonal[i] = D[i * n + i];
     const auto form = Tridiagonal<double>::of(n, D, worker);
@@ -197,7 +198,7 @@ bool root_by_float32_tridiagonal(int64_t n, const double* D, int64_t p, RootQuad
                                  Worker& worker) {
   const Worker::Scope scope(worker);
   SpectrumBounds bounds;
-  const bool found = in_graded_order(n, D, root, worker, [&](const double* D) {
+  const bool found = in_graded_order(n, D, kGraded, root, worker, [&](const double* D) {
     float* lower = worker.take<float>(n * n);
     scale_lower(n, D, 1.0, lower, worker);
     const auto form = Tridiagonal<float>::of(n, lower, worker);
