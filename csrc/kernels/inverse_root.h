@@ -6,8 +6,9 @@
 //
 //   quadrature  (CPU) D = QTQᵀ with a tridiagonal T, X = Q T^(-1/p) Qᵀ, T^(-1/p) = Σ_j w_j (T + s_j I)⁻¹: 10/3 n³ operations
 //               and no eigenvector. Integer p up to 16, λmin/λmax ≥ 2⁻⁵² (else as eigh). In float64; of a float32 root of
-//               more than 128 rows the reflections Q in float32 where that adds 1e-3 to its residual at most (it adds
-//               about 5e-8 κ^max(1/2, 1/p), and 1e-6 to the relative error of X).
+//               more than 128 rows the reflections Q in float32, X = μI + Q (T^(-1/p) − μI) Qᵀ, where that adds 1e-3 to its
+//               residual at most (it adds about 5e-8 κ^max(1/2, 1/p), and up to 1e-6 to the relative error of X).
+//               Rows of a graded D change places first (eigh/grading.h).
 //               QuadratureToTolerance (float32): all in float32 first; as above where the residual is then above rtol.
 //   eigh        D = QΛQᵀ, X = Q Λ^(-1/p) Qᵀ in float64. Any p > 0.
 //   n = 1       std::pow.
@@ -20,7 +21,7 @@
 // ‖Λ^(-½) Qᵀ D Q Λ^(-½) − I‖_F/√n (eigh). Above n = 64 estimated by 32 fixed ±1 vectors: ‖E‖_F² is the mean of ‖Ev‖²,
 // within a factor 2 of the norm (a deviation by that much has a probability below 1e-5 for a random rank-one E, the worst).
 //
-// Workspace per worker, n² doubles: quadrature 2, eigh 3.5, polynomial 9; and 64 n for the estimate, 2 n for each pole (20 for
+// Workspace per worker, n² doubles: quadrature 2 (4 where D is too ill conditioned for it), eigh 4, polynomial 9; and 64 n for the estimate, 2 n for each pole (20 for
 // float32 at a condition of 1e6, 32 for float64).
 #pragma once
 

@@ -62,7 +62,7 @@ def inverse_root(
         method: "auto" (:mod:`kronla.ops.policy`), "eigh" (any p), or "polynomial" (p = r/s with r in 2, 3, 4, 6, 8;
             e.g. 4/3, and 1 as 2/2).
         rtol: residual above which info is 1; None means 0.1. Where it is given, it is for "auto" also the accuracy that
-            is wanted: a float32 A on a CPU is then reduced to T in float32 first, which saves up to a third of the
+            is wanted: a float32 A on a CPU is then reduced to T in float32 first, which takes .7 to .95 of the
             time, and as above only where the residual is above rtol. With None, and for "eigh", always as above.
         max_steps: of the polynomials, ≥ 1; None means as many as the spectrum asks for.
         fallback: ``[..., n, n]``, returned for a matrix with info 2 or 3; None means NaN.
@@ -87,7 +87,8 @@ def inverse_root(
     at most max(2 × that of a root through float32 eigh, 3e-6) relative in the Frobenius norm
     (``tests/ops/test_inverse_root.py``), unless "auto" has an rtol that asks for less. Cost: 10/3 n³ operations ("auto"
     on a CPU); 4.7 n³ of eigh at most and half a product; or, by polynomials, 5 to 7 half products per step, 6 steps at
-    a condition of 1e6. Workspace per thread: 2 n² doubles ("auto" on a CPU), 3.5 n² (eigh) or 9 n² (polynomial).
+    a condition of 1e6. Workspace per thread: 2 n² doubles ("auto" on a CPU), 4 n² (eigh, and "auto" beyond a
+    condition of 4e15) or 9 n² (polynomial).
 
     Equivalent to::
 
