@@ -27,7 +27,7 @@ void reflect_columns(int64_t n, const T* A, int64_t lda, const T* tau, const T* 
   for (int k = 0; k < W; ++k) first[k] = second[k] = V::broadcast(T(0));
   for (int64_t q = -(n % 2); q < n; q += 2) {  // the last pair is of rows n − 2 and n − 1; before the first, none
     const bool more = q + 3 < n;
-    const T *v = A + q * lda, *u = more ? v + 2 * lda : v;
+    const T *v = A + (q < 0 ? 0 : q) * lda, *u = more ? A + (q + 2) * lda : v;
 #pragma GCC unroll 4
     for (int k = 0; k < W; ++k) dot[0][k] = dot[1][k] = V::broadcast(T(0));
     for (int64_t i = 0; i < q; ++i) row(i, v[i], v[lda + i], u[i], u[lda + i]);

@@ -120,7 +120,7 @@ template <class T, bool Update>
 void symmetric_step(int64_t m, T* S, int64_t lds, const T* v, const T* w, const T* x, T* product, T* sums) {
   constexpr int64_t side = kSquare<T>;
   constexpr int R = Update ? kUpdateRows : kProductRows;
-  static_assert(side % R == 0);
+  static_assert(side % R == 0 && side % kProductRows == 0);
   for (int64_t c = 0; c < m; c += side) {
     const int64_t rows = smaller(side, m - c);
     if (c >= kLongRow) {
