@@ -56,6 +56,13 @@ class Worker {
     blocks_.emplace_back(peak_);
   }
 
+  // Bytes that it holds, in use or not.
+  size_t held() const {
+    size_t bytes = 0;
+    for (const Block& block : blocks_) bytes += block.size;
+    return bytes;
+  }
+
  private:
   static constexpr size_t kAlign = 64;
   static constexpr size_t kBlock = size_t{1} << 16;
