@@ -7,6 +7,7 @@
 #include "kernels/cpu/eigh/tridiagonal_eigh.h"
 #include "kernels/cpu/simd/instruction_set.h"
 #include "kernels/cpu/simd/kernels.h"
+#include "kernels/inverse_root.h"
 #include "testing.h"
 
 using namespace kronla;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/inverse_root.h"
+
 namespace kronla {
 namespace {
 
