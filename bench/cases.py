@@ -2,6 +2,10 @@
 
 The inputs are rotated through copies that do not fit in the cache together, and all sides take turns, so that a machine
 that slows down slows each. What is reported is the median of the ratios of neighbours, not a ratio of medians.
+
+It does not slow each alike: another process on one of two cores costs torch's batched eigh, whose threads wait for each
+other at every panel, a factor from 2 to 100, and kronla, which deals out whole matrices, up to 2. So brief cases are
+measured in two passes and disturbed ones again.
 """
 
 import statistics
@@ -21,10 +25,15 @@ Judge = Callable[[list[Tensor]], float]
 OUT_OF_CACHE_BYTES = 64 << 20
 # Errors below this (about 50 roundings of float32) count as equal.
 EQUAL_ERROR = 3e-6
-# How many rounds at least, by the seconds that one takes: large workloads get fewer, or a run would take an hour.
-LEAST_ROUNDS = {15.0: 1, 6.0: 2, 2.0: 3, 0.0: 5}
-# From here on the run that accuracy was judged on counts as the first round.
-JUDGED_COUNTS = 6.0
+# Rounds of a pass.
+LEAST_ROUNDS = 3
+# From so many seconds on the run that a way's accuracy was judged on is its only round, but for the main rival's: a run
+# of everything would take an hour.
+JUDGED_COUNTS = 3.5
+# Rounds shorter than this are made in two passes, minutes apart: a machine may be slow for as long as one case takes.
+BRIEF = 1.0
+# Upper over lower quartile of the ratios from which on a case counts as disturbed and is measured again.
+DISTURBED = 1.3
 # n³ operations of a divide and conquer: reduction 4/3, merging at most 4/3, transforming back 2.
 EIGH = 4 / 3 + 4 / 3 + 2
 
@@ -173,62 +182,80 @@ def fastest(ways: Ways, trials: dict[str, Trial], pool: Pool) -> str:
     return min(trials, key=lambda name: min(seconds_of(ways[name], pool.take()) for _ in range(2)))
 
 
-def measure(case: Case, budget: float, most_rounds: int = 50) -> tuple[list[Measurement], list[Refused]]:
-    """Accuracy, then the fastest way of each group, then rounds of all sides until the budget in seconds is spent."""
-    inputs = case.inputs()
-    verdict = check_accuracy(case, inputs)
-    if not verdict.torch:
-        return [], verdict.refused
-    pool = Pool(inputs)
-    chosen = {group: fastest(case.groups[group], trials, pool) for group, trials in verdict.torch.items()}
-    sides = {"": case.kronla, **{group: case.groups[group][way] for group, way in chosen.items()}}
-    times = _rounds(sides, pool, _first_times(verdict, chosen), budget, most_rounds)
-    work = case.work(inputs, verdict.kronla.results)
-    measurements = []
-    for group, way in chosen.items():
-        ratios = sorted(t / k for t, k in zip(times[group], times[""], strict=True))
-        quarter = len(ratios) // 4
-        measurements.append(
-            Measurement(
-                group=group,
-                family=case.family,
-                workload=case.workload,
-                way=way,
-                kronla_seconds=statistics.median(times[""]),
-                torch_seconds=statistics.median(times[group]),
-                ratio=statistics.median(ratios),
-                low=ratios[quarter],
-                high=ratios[-1 - quarter],
-                rounds=len(ratios),
-                kronla_error=verdict.kronla.error,
-                torch_error=verdict.torch[group][way].error,
-                work=work.amount,
-                unit=work.unit,
+class Session:
+    """One case while it is measured: accuracy and the fastest way of each group once, then passes of rounds.
+
+    kronla and the first group take part in every round; another group's way where it is not too long.
+    """
+
+    def __init__(self, case: Case) -> None:
+        inputs = case.inputs()
+        verdict = check_accuracy(case, inputs)
+        pool = Pool(inputs)
+        self.case, self.refused = case, verdict.refused
+        self._ways = {group: fastest(case.groups[group], trials, pool) for group, trials in verdict.torch.items()}
+        self._first = {group: verdict.torch[group][way].seconds for group, way in self._ways.items()}
+        self._errors = {group: verdict.torch[group][way].error for group, way in self._ways.items()}
+        self._error = verdict.kronla.error
+        self._work = case.work(inputs, verdict.kronla.results)
+        main = next(iter(self._ways), None)
+        # Seconds of kronla and of torch, by round.
+        self._pairs: dict[str, list[tuple[float, float]]] = {
+            group: [(verdict.kronla.seconds, seconds)] if group != main and seconds >= JUDGED_COUNTS else []
+            for group, seconds in self._first.items()
+        }
+        self._repeated = [group for group, pairs in self._pairs.items() if not pairs]
+        self.brief = verdict.kronla.seconds + sum(self._first[group] for group in self._repeated) < BRIEF
+
+    def run(self, budget: float, most_rounds: int = 50) -> None:
+        """A pass: rounds of all sides in turn until the budget in seconds is spent; who goes first alternates.
+
+        Brief ways run once before, untimed; long ones have run when their accuracy was judged.
+        """
+        if not self._repeated:
+            return
+        pool = Pool(self.case.inputs())
+        sides = {"": self.case.kronla, **{g: self.case.groups[g][self._ways[g]] for g in self._repeated}}
+        if self.brief:
+            for way in sides.values():
+                way(*pool.take())
+        order, end, done = list(sides), time.perf_counter() + budget, 0
+        while done < LEAST_ROUNDS or (done < most_rounds and time.perf_counter() < end):
+            seconds = {side: seconds_of(sides[side], pool.take()) for side in order}
+            for group in self._repeated:
+                self._pairs[group].append((seconds[""], seconds[group]))
+            order.reverse()
+            done += 1
+
+    @property
+    def disturbed(self) -> bool:
+        return any(m.high > DISTURBED * m.low for m in self.measurements())
+
+    def measurements(self) -> list[Measurement]:
+        """Of each group that may be timed, from all passes."""
+        found = []
+        for group, pairs in self._pairs.items():
+            ratios = sorted(torch_seconds / seconds for seconds, torch_seconds in pairs)
+            quarter = len(ratios) // 4
+            found.append(
+                Measurement(
+                    group=group,
+                    family=self.case.family,
+                    workload=self.case.workload,
+                    way=self._ways[group],
+                    kronla_seconds=statistics.median(seconds for seconds, _ in pairs),
+                    torch_seconds=statistics.median(seconds for _, seconds in pairs),
+                    ratio=statistics.median(ratios),
+                    low=ratios[quarter],
+                    high=ratios[-1 - quarter],
+                    rounds=len(ratios),
+                    kronla_error=self._error,
+                    torch_error=self._errors[group],
+                    work=self._work.amount,
+                    unit=self._work.unit,
+                )
             )
-        )
-    return measurements, verdict.refused
-
-
-def _first_times(verdict: Verdict, chosen: dict[str, str]) -> dict[str, float]:
-    return {"": verdict.kronla.seconds, **{group: verdict.torch[group][way].seconds for group, way in chosen.items()}}
-
-
-def _rounds(
-    sides: Ways, pool: Pool, first: dict[str, float], budget: float, most_rounds: int
-) -> dict[str, list[float]]:
-    """The times of each side, by round; who goes first alternates."""
-    long = sum(first.values())
-    times: dict[str, list[float]] = {side: [first[side]] if long >= JUDGED_COUNTS else [] for side in sides}
-    least = next(rounds for seconds, rounds in LEAST_ROUNDS.items() if long >= seconds)
-    order = list(sides)
-    end = time.perf_counter() + budget
-    done = len(times[""])
-    while done < least or (long < JUDGED_COUNTS and done < most_rounds and time.perf_counter() < end):
-        for side in order:
-            times[side].append(seconds_of(sides[side], pool.take()))
-        order.reverse()
-        done += 1
-    return times
+        return found
 
 
 def run_with(benchmark, case: Case, side: str) -> None:

@@ -25,7 +25,7 @@ from bench import (
     readme,
     shapes,
 )
-from bench.cases import Case, Measurement, Refused, measure
+from bench.cases import Case, Measurement, Refused, Session
 from bench.targets import Peak, Summary, row_name, summarise
 
 MODULES = [bench_factors, bench_inverse_root, bench_eigenbasis, bench_rearrangement, bench_apply, bench_refresh]
@@ -59,7 +59,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(shapes.QUICK_WORKLOADS)}")
     parser.add_argument("--family", action="append", help="only families that begin so; may be repeated")
     parser.add_argument("--workload", action="append", help="only this workload; may be repeated")
-    parser.add_argument("--seconds", type=float, default=0.4, help="to spend on each case, at least 5 rounds")
+    parser.add_argument("--seconds", type=float, default=0.4, help="to spend on each case, at least 3 rounds")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--picture", type=Path, help="draw the figures into this file too")
     return parser.parse_args()
@@ -81,17 +81,25 @@ def run(chosen: list[Case], seconds: float) -> dict:
     """Measures the machine and the cases; the record is what cpu.json holds."""
     start, others = time.perf_counter(), machine.Others()
     peak, rates = machine.measure_peak()
-    measurements: list[Measurement] = []
-    refused: list[Refused] = []
+    sessions: list[Session] = []
     with Progress(transient=True) as progress:
-        task = progress.add_task("", total=len(chosen))
+        task = progress.add_task("", total=2 * len(chosen))
         for case in chosen:
             progress.update(task, description=str(case))
-            good, bad = measure(case, seconds)
-            measurements += good
-            refused += bad
+            sessions.append(Session(case))
+            sessions[-1].run(seconds / 2)
             others.sample()
             progress.advance(task)
+        for session in sessions:
+            progress.update(task, description=f"{session.case}, again")
+            if session.brief:
+                session.run(seconds / 2)
+            if session.disturbed:
+                session.run(2 * seconds)
+            others.sample()
+            progress.advance(task)
+    measurements = [m for session in sessions for m in session.measurements()]
+    refused = [r for session in sessions for r in session.refused]
     facts, use = machine.facts(), others.record()
     return {
         "schema": 1,

@@ -1,6 +1,7 @@
 // The ops of family `inverse_root` for any backend: what they are given becomes the groups of kernels/inverse_root.h.
 //
-// A Backend is made for the device of a tensor and has `inverse_root(groups, options)`, and `has_polynomials(r)` statically.
+// A Backend is made for the device of a tensor and has `inverse_root(groups, options)`; statically `has_polynomials(r)` and
+// `has_quadrature(p)`.
 #pragma once
 
 #include "bindings/tensors.h"
@@ -26,8 +27,8 @@ class RootOps {
     for (size_t i = 0; i < As.size(); ++i) {
       const Shape batch = batch_shape(As[i], 2);
       const int64_t n = As[i].size(-1);
-      STD_TORCH_CHECK(methods[i] == 0 || methods[i] == 2 || methods[i] == 3 ||
-                          (methods[i] == 1 && Backend::has_polynomials(options.r) && options.s >= 1),
+      STD_TORCH_CHECK(methods[i] == 0 || (methods[i] == 1 && Backend::has_polynomials(options.r) && options.s >= 1) ||
+                          ((methods[i] == 2 || methods[i] == 3) && Backend::has_quadrature(options.p)),
                       "kronla: a method that does not exist");
       const Shape shape = joined(batch, {n, n});
       alive.push_back(input(As[i], shape, type));

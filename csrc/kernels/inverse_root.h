@@ -57,6 +57,9 @@ struct RootGroup {
 // Whether there are polynomials for D^(-1/r).
 bool has_root_polynomials(int64_t r);
 
+// Whether there are quadratures for D^(-1/p): integers up to 16. Beyond, the nodes crowd one end.
+bool has_root_quadrature(double p);
+
 template <class T>
 void inverse_root(const std::vector<RootGroup<T>>& groups, const RootOptions& options, const Parallel& parallel);
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
@@ -45,44 +45,82 @@ def case(kronla=None, ways=None, group: str = "apply", enough: float = cases.EQU
     )
 
 
+def measure(case: Case, budget: float = 0.01) -> tuple[list[Measurement], list[Refused]]:
+    """One pass."""
+    session = cases.Session(case)
+    session.run(budget)
+    return session.measurements(), session.refused
+
+
 def test_a_wrong_result_is_refused_and_not_timed():
-    measurements, refused = cases.measure(case(kronla=doubled(2.01)), 0.01)
+    measurements, refused = measure(case(kronla=doubled(2.01)))
     assert measurements == []
     assert [r.group for r in refused] == ["apply"] and refused[0].kronla_error == pytest.approx(0.005, rel=1e-3)
     assert "times 2" in str(refused[0])
 
 
 def test_an_error_that_is_enough_is_timed():
-    measurements, refused = cases.measure(case(kronla=doubled(2.01), enough=0.01), 0.01)
+    measurements, refused = measure(case(kronla=doubled(2.01), enough=0.01), 0.01)
     assert len(measurements) == 1 and not refused
 
 
 def test_nan_is_refused():
-    assert cases.measure(case(kronla=doubled(float("nan"))), 0.01)[1]
+    assert measure(case(kronla=doubled(float("nan"))), 0.01)[1]
 
 
 def test_the_fastest_accurate_way_is_the_rival(clock):
     ways = {"slow": clock(doubled(), 0.3), "fast": clock(doubled(), 0.2), "wrong": clock(doubled(2.5), 0.1)}
-    (m,), _ = cases.measure(case(kronla=clock(doubled(), 0.05), ways=ways), 0.0)
-    assert m.way == "fast" and m.rounds >= 5
+    (m,), _ = measure(case(kronla=clock(doubled(), 0.05), ways=ways), 0.0)
+    assert m.way == "fast" and m.rounds == 3
     assert m.torch_seconds == 0.2 and m.kronla_seconds == 0.05 and m.torch_error == 0
     assert m.low == m.ratio == m.high == pytest.approx(4.0)  # torch's time over kronla's
 
 
-@pytest.mark.parametrize(("judged_counts", "rounds", "runs"), [(9.0, 3, 4), (0.01, 3, 3), (0.01, 1, 1)])
-def test_rounds_by_length(monkeypatch, judged_counts, rounds, runs):
-    """Beside the rounds there is the run that accuracy is judged on, unless that counts."""
-    called = []
+def test_an_expensive_rival_runs_once(monkeypatch):
+    """On that run its accuracy is judged as well; the main rival runs in every round, however long it takes."""
+    called = {"main": 0, "side": 0}
 
-    def counted(xs):
-        called.append(1)
-        time.sleep(0.02)
-        return doubled()(xs)
+    def counted(name: str, seconds: float):
+        def way(xs):
+            called[name] += 1
+            time.sleep(seconds)
+            return doubled()(xs)
 
-    monkeypatch.setattr(cases, "LEAST_ROUNDS", {0.01: rounds, 0.0: 9})
-    monkeypatch.setattr(cases, "JUDGED_COUNTS", judged_counts)
-    ((m,), _) = cases.measure(case(kronla=counted), 0.0)
-    assert m.rounds == rounds and len(called) == runs
+        return way
+
+    monkeypatch.setattr(cases, "JUDGED_COUNTS", 0.03)
+    monkeypatch.setattr(cases, "BRIEF", 0.0)
+    both = replace(
+        case(), groups={"apply": {"main": counted("main", 0.04)}, "factors": {"side": counted("side", 0.04)}}
+    )
+    measurements, _ = measure(both, 0.0)
+    assert [(m.group, m.rounds) for m in measurements] == [("apply", 3), ("factors", 1)]
+    assert called == {"main": 1 + 3, "side": 1}
+
+
+def test_passes_add_up_and_a_disturbed_case_is_known(clock):
+    kronla, rival = clock(doubled(), 0.1), doubled()
+    session = cases.Session(case(kronla=kronla, ways={"way": clock(rival, 0.2)}))
+    session.run(0.0)
+    assert session.brief and not session.disturbed
+    clock(rival, 0.4)  # the machine is busy
+    session.run(0.0)
+    (m,) = session.measurements()
+    assert m.rounds == 6 and (m.low, m.ratio, m.high) == pytest.approx((2.0, 3.0, 4.0))
+    assert session.disturbed
+
+
+def test_a_report_measures_again_what_is_brief_or_disturbed(monkeypatch):
+    passes = []
+    monkeypatch.setattr(machine, "measure_peak", lambda: (PEAK, {}))
+    monkeypatch.setattr(cases.Session, "run", lambda session, budget: passes.append(session))
+    for brief, disturbed, runs in ((False, False, 1), (True, False, 2), (False, True, 2), (True, True, 3)):
+        monkeypatch.setattr(cases, "BRIEF", 9.0 if brief else 0.0)
+        monkeypatch.setattr(cases.Session, "disturbed", disturbed)
+        passes.clear()
+        monkeypatch.setattr(cases.Session, "measurements", lambda session: [])
+        report.run([case()], 0.0)
+        assert len(passes) == runs
 
 
 def test_in_place_ways_leave_the_inputs_of_others_alone():
@@ -91,7 +129,7 @@ def test_in_place_ways_leave_the_inputs_of_others_alone():
             x.mul_(2)
         return xs
 
-    assert cases.measure(case(kronla=in_place, ways={"in place": in_place}), 0.0)[0][0].kronla_error == 0
+    assert measure(case(kronla=in_place, ways={"in place": in_place}), 0.0)[0][0].kronla_error == 0
 
 
 def measurement(ratio: float, workload: str = "uniform-16", group: str = "factors", **changes) -> Measurement:

@@ -9,6 +9,7 @@ namespace {
 struct CudaRoots : CudaCall {
   using CudaCall::CudaCall;
   static bool has_polynomials(int64_t r) { return cuda::has_root_polynomials(r); }
+  static bool has_quadrature(double) { return false; }
   template <class T>
   void inverse_root(const std::vector<RootGroup<T>>& groups, const RootOptions& options) {
     cuda::inverse_root(groups, options, stream());

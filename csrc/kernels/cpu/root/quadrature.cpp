@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/inverse_root.h"
+
 namespace kronla {
 namespace {
 
@@ -44,31 +46,28 @@ class Elliptic {
   double period_, unit_, nome_, factor_;
 };
 
-// A node c = cos θ of Gauss's rule, and d/dθ of the polynomial there.
+// A node of Gauss's rule, c = cos θ, and d/dθ of the polynomial there, which is 1 at c = 1.
 struct Node {
   double theta, slope;
 };
 
-// The j-th from c = 1 of `count` nodes for (1 − c)^(-α) (1 + c)^(α−1), j about count/2 at most: by Newton's method on
-// Jacobi's polynomial (Szegő 1939, 4.5.1 and 4.5.7 with a + b = −1), in θ, where the nodes are nearly equally apart.
-Node jacobi_node(int64_t count, int64_t j, double alpha) {
-  const double a = -alpha, b = alpha - 1.0, N = static_cast<double>(count);
+// The j-th from c = 1 of `count` nodes for (1 − c)^(-α) (1 + c)^(-β), α + β = 1, j about count/2 at most: by Newton's
+// method on Jacobi's polynomial in θ, where the nodes are nearly equally apart. Szegő 1939, 4.5.1 and 4.5.7, for
+// polynomials that are 1 at c = 1, in their differences and s = sin²(θ/2): 1 − c would lose the digits of a small θ.
+Node jacobi_node(int64_t count, int64_t j, double alpha, double beta) {
+  const double N = static_cast<double>(count);
   Node node{(static_cast<double>(j) - 0.25 - 0.5 * alpha) * kPi / N, 0.0};
   for (int i = 0; i < 10; ++i) {
-    const double c = std::cos(node.theta), half = std::sin(0.5 * node.theta);
-    double before = 1.0, value = 1.0 + a - half * half;  // P_0 and P_1
-    for (double n = 2.0; n <= N; n += 1.0) {
-      const double next = ((n - 1.0) * ((2.0 * n - 1.0) * (2.0 * n - 3.0) * c + b - a) * value -
-                           (n + a - 1.0) * (n + b - 1.0) * (2.0 * n - 1.0) * before) /
-                          (n * (n - 1.0) * (2.0 * n - 3.0));
-      before = value;
-      value = next;
+    const double half = std::sin(0.5 * node.theta), s = half * half;
+    double difference = -s / beta, value = 1.0 + difference;  // of P_1
+    for (double n = 1.0; n < N; n += 1.0) {
+      difference = (2.0 * n + 1.0) / (n + beta) * ((n - beta) / (2.0 * n - 1.0) * difference - 2.0 * s * value);
+      value += difference;
     }
-    node.slope = -(N * (a - b - (2.0 * N - 1.0) * c) * value + 2.0 * (N + a) * (N + b) * before) /
-                 ((2.0 * N - 1.0) * std::sin(node.theta));
+    node.slope = 2.0 * N * ((N - beta) / (2.0 * N - 1.0) * difference - s * value) / std::sin(node.theta);
     const double step = value / node.slope;
     node.theta -= step;
-    if (std::abs(step) < 4e-16) break;
+    if (std::abs(step) < 1e-15 * node.theta) break;
   }
   return node;
 }
@@ -84,25 +83,25 @@ bool has_root_quadrature(double p) { return p >= 1.0 && p <= 16.0 && p == std::f
 
 RootQuadrature root_quadrature(int64_t p, double condition, double error) {
   if (p == 1) return {{0.0}, {1.0}};
-  const double alpha = 1.0 / static_cast<double>(p);
+  const double alpha = 1.0 / static_cast<double>(p), beta = static_cast<double>(p - 1) / static_cast<double>(p);
   const Elliptic elliptic(condition);
   const int64_t count = pole_count(condition, error);
-  double common = elliptic.quarter_period() * 2.0 * alpha * (1.0 - alpha) / kPi;
-  for (int64_t m = 2; m <= count; ++m) {
-    const double x = static_cast<double>(m);
-    common *= (x - alpha) / x * ((x - 1.0 + alpha) / (x - 1.0));
-  }
+  // The weights of Gauss's rule are scale·ends/slope², at the other end scale/(ends·slope²).
+  const double scale = elliptic.quarter_period() * 2.0 * static_cast<double>(count) / kPi;
+  double ends = 1.0;
+  for (int64_t m = 0; m < count; ++m) ends *= (static_cast<double>(m) + alpha) / (static_cast<double>(m) + beta);
   RootQuadrature result;
   for (int64_t j = 1; j <= count; ++j) {
     // Beyond the middle by what is left to the other end: sc(u) sc(K' − u) = √κ.
     const bool near = 2 * j <= count;
-    const Node node = near ? jacobi_node(count, j, alpha) : jacobi_node(count, count + 1 - j, 1.0 - alpha);
+    const Node node = near ? jacobi_node(count, j, alpha, beta) : jacobi_node(count, count + 1 - j, beta, alpha);
     const double sc = elliptic.sc(elliptic.quarter_period() * node.theta / kPi);
     const double t = near ? sc * sc : condition / (sc * sc);
-    const double tangent = near ? std::tan(0.5 * node.theta) : 1.0 / std::tan(0.5 * node.theta);
+    const double tangent = std::tan(0.5 * node.theta);
     result.shifts.push_back(t);
-    result.weights.push_back(common / (node.slope * node.slope) * std::pow(t, -alpha) *
-                             std::sqrt(t * (1.0 + t) * (1.0 + t / condition)) * std::pow(tangent, 2.0 * alpha - 1.0));
+    result.weights.push_back(scale * (near ? ends : 1.0 / ends) / (node.slope * node.slope) * std::pow(t, -alpha) *
+                             std::sqrt(t * (1.0 + t) * (1.0 + t / condition)) *
+                             std::pow(tangent, near ? alpha - beta : beta - alpha));
   }
   return result;
 }

@@ -13,11 +13,8 @@ struct RootQuadrature {
   std::vector<double> shifts, weights;
 };
 
-// For integers up to 16: beyond, the nodes crowd one end.
-bool has_root_quadrature(double p);
-
-// With a relative error of at most `error`, for such a p and a condition ≥ 4. The sum is exact for p = 1; else the number of
-// poles is a multiple of 4.
+// With a relative error of at most `error` and, by rounding, 5e-15, for a p of has_root_quadrature (kernels/inverse_root.h)
+// and a condition from 4 to 2^52. The sum is exact for p = 1; else the number of poles is a multiple of 4.
 //
 // Stieltjes' integral x^(-α) = sin(πα)/π ∫_0^∞ t^(-α)/(t + x) dt, α = 1/p, by Gauss's rule: where t = sc(u, k')², k = κ^(-½),
 // the poles t = −x of the integrand are as far from the interval [0, K'] of u as they can be (Hale, Higham and Trefethen
