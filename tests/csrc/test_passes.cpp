@@ -119,7 +119,7 @@ void gaps() {
 }
 
 // Skew to the bit, and each element by its formula; d = 0 counts as positive for the element below the diagonal, and a pair
-// with o = 0 too stays.
+// with squares d² + o² of at most noise/9 stays.
 template <class T>
 void rotations() {
   for (const auto& [name, set] : every_set<T>())
@@ -127,14 +127,15 @@ void rotations() {
       std::vector<T> B = normal<T>(n * n, 1), diagonal = normal<T>(n, 2), R(n * n);
       diagonal[n / 2] = diagonal[n - 1] = diagonal[0];
       if (n > 1) B[(n - 1) * n] = T(0);
-      const T floor = T(0.01), noise = T(0.03);
+      const T floor = T(0.01), noise = T(0.3);
       set->rotation(n, B.data(), diagonal.data(), floor, noise, std::numeric_limits<T>::min(), R.data());
       double worst = 0.0;
       for (int64_t i = 0; i < n; ++i)
         for (int64_t j = 0; j <= i; ++j) {
           const double o = B[i * n + j], d = static_cast<double>(diagonal[i]) - static_cast<double>(diagonal[j]);
           const double x = d * d + o * o, f = static_cast<double>(noise);
-          const double size = x == 0.0 ? 0.0 : o * std::sqrt(x) / (x + o * o + static_cast<double>(floor) + f * f / x);
+          const double bottom = x + o * o + static_cast<double>(floor) + f * f / (x - f / 9);
+          const double size = x <= f / 9 ? 0.0 : o * std::sqrt(x) / bottom;
           worst = std::max(worst, std::abs(R[i * n + j] - (i == j ? 0.0 : d < 0.0 ? size : -size)));
           CHECK(R[j * n + i] == -R[i * n + j]);
         }

@@ -82,7 +82,7 @@ def skip_if_too_large(work: float) -> None:
 
 
 #: By test module whose name is not its family's.
-FAMILY_OF = {"eigh": "eigenbasis", "null_columns": "eigenbasis"}
+FAMILY_OF = {"eigh": "eigenbasis", "null_columns": "eigenbasis", "rotations": "eigenbasis"}
 
 
 class Overloads:

@@ -68,7 +68,8 @@ template <class From, class To>
 void scale_columns(int64_t m, int64_t n, const From* X, int64_t ldx, const double* scales, To* Y, int64_t ldy);
 
 // The skew R[n,n] of the rotations that reduce the lower triangle of B[n,n], B_ij = o, d = diagonal[i] - diagonal[j]:
-// R_ij ← -o s √x / (x + o² + floor + noise²/x) for i > j, x = d² + o², with the sign s of d; 0 for x = 0.
+// R_ij ← -o s √x / (x + o² + floor + noise²/(x - noise/9)) for i > j, x = d² + o², with the sign s of d; next to nothing
+// for x ≤ noise/9, and 0 for x = 0.
 template <class T>
 void rotation(int64_t n, const T* B, const T* diagonal, T floor, T noise, T* R);
 

@@ -42,9 +42,9 @@ __device__ __forceinline__ double square_root(double x) { return sqrt(x); }
 template <class T>
 __device__ __forceinline__ T rotation(T o, double lambda_j, double lambda_i, const RotationFloor<T>& floor) {
   const T d = static_cast<T>(lambda_i - lambda_j);
-  const T squares = d * d + o * o;
-  if (!(squares > T(0))) return T(0);
-  const T bottom = squares + o * o + floor.mean + floor.noise * (floor.noise / squares);
+  const T squares = d * d + o * o, excess = squares - floor.noise / T(9);
+  if (!(excess > T(0))) return T(0);
+  const T bottom = squares + o * o + floor.mean + floor.noise * (floor.noise / excess);
   return (d >= T(0) ? o : -o) * square_root(squares) / bottom;
 }
 
