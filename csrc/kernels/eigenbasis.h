@@ -8,14 +8,16 @@
 //
 //   qr        S = AQ + n u ‖A‖_F Q, columns by descending Rayleigh quotient, Q' = the Q of S = QR with a positive diagonal.
 //             Descending, for that is the order unshifted QR converges to; the multiple of Q holds null directions still.
-//   rotation  with o = B_ij, d = B_jj − B_ii, s = sign(d), sign(0) = 1, e² = (‖offdiag B‖_F/n)² + (4 u ‖A‖_F)²:
-//             T_ij = s o √(d² + o²)/(d² + 2 o² + e²), skew; Q' = the orthonormalised Q + QT. The first-order rotation for
-//             o ≪ d, bounded for o ≫ d, and not stuck where d = 0 (kronla's own). T needs no more than two digits: on a CPU
-//             with products of bfloat16 offdiag B = offdiag(Qᵀ(AQ − Q diag(B))) and QT are such products, of float. Null
-//             columns must not move by their rounding: how that is seen to is said in cpu/rotation.cpp.
+//   rotation  with o = B_ij, d = B_jj − B_ii, x = d² + o², s = sign(d), sign(0) = 1, e = ‖offdiag B‖_F/n, f = 2 u ‖A‖_F:
+//             T_ij = s o √x/(x + o² + e² + f⁴/(x − f²/9)), skew; Q' = the orthonormalised Q + QT. The first-order rotation for
+//             o ≪ d, bounded for o ≫ d, and not stuck where d = 0; but nothing where o and d are rounding errors, x ≤ f²/9,
+//             so that null columns stay (kronla's own). On a CPU with products of bfloat16 offdiag B = offdiag(Qᵀ(AQ − Q diag(B)))
+//             is such a product, of float, and so is QT while what rounding Q will leave off the diagonal, estimated from T,
+//             is at most 1/128 of the ratio: cpu/rotation.cpp, where is also said how null columns are kept from it.
 //   eigh      a decomposition, eigenvectors matched to columns by rank; those of a null space are turned to the old
 //             columns.
-//   automatic, per step: qr where the ratio is above 0.3 (and the step before was none), else rotation.
+//   automatic, per step: qr where the ratio is above 0.3 (and the step before was none), else rotation; on a CPU eigh, as the
+//             last step, where the ratio is above 0.3 still after two of each.
 //
 // Columns keep the caller's order: the column with the k-th largest Rayleigh quotient receives the k-th vector (ties by
 // index), and diag(QᵀQ_old) ≥ 0. A step is taken while ratio > tol (always for tol = 0), max_steps at most; where none
@@ -33,6 +35,8 @@
 #include "kernels/parallel.h"
 
 namespace kronla {
+
+inline constexpr double kRotationNoise = 2.0;  // f of a rotation, in units of u ‖A‖_F
 
 // NearEigh (CPU): a rotation first where the ratio is at most 10 tol, then Eigh.
 enum class BasisMethod : int32_t { Automatic = 0, Rotation = 1, Qr = 2, Eigh = 3, NearEigh = 4 };

@@ -226,15 +226,20 @@ def _qr_step(A: Tensor, Q: Tensor) -> Tensor:
 
 
 def _rotation_step(A: Tensor, Q: Tensor) -> Tensor:
-    """The Q of Q + QT, T skew: T_ij = s·o·√(d² + o²)/(d² + 2o² + e²), d = λ_j - λ_i, o = B_ij."""
+    """The Q of Q + QT, T skew: T_ij = s·o·√x/(x + o² + e² + f⁴/(x - f²/9)), x = d² + o², d = λ_j - λ_i, o = B_ij.
+
+    Pairs whose o and d are rounding errors, x ≤ f²/9, stay.
+    """
     B = Q.mT @ A @ Q
     diagonal = B.diagonal(dim1=-2, dim2=-1)
     o = (B - diagonal.diag_embed()).triu(1)
     e = _per_matrix(_norm(B - diagonal.diag_embed()) / max(A.shape[-1], 1))
     d = diagonal.unsqueeze(-2) - diagonal.unsqueeze(-1)
     s = torch.where(d >= 0, 1.0, -1.0)  # sign(0) = 1: equal diagonals must rotate too
-    T = s * o * (d**2 + o**2).sqrt() / (d**2 + 2 * o**2 + e**2)
-    T = torch.where(o == 0, 0.0, T)
+    x = d**2 + o**2
+    f = _per_matrix(2 * 2.0**-53 * _norm(A))
+    T = s * o * x.sqrt() / (x + o**2 + e**2 + f**4 / (x - f**2 / 9))
+    T = torch.where(x <= f**2 / 9, 0.0, T)
     return _continue(_positive_qr(Q + Q @ (T - T.mT))[0], Q)
 
 

@@ -118,20 +118,24 @@ void gaps() {
   CHECK_SMALL(std::abs(std::log2(gap_after(99 * n + 99, T(0)))), 1.0);  // none
 }
 
-// Skew to the bit, and each element by its formula; d = 0 counts as positive for the element below the diagonal.
+// Skew to the bit, and each element by its formula; d = 0 counts as positive for the element below the diagonal, and a pair
+// with squares d² + o² of at most noise/9 stays.
 template <class T>
 void rotations() {
   for (const auto& [name, set] : every_set<T>())
     for (const int64_t n : {1, 5, 16, 41}) {
-      const std::vector<T> B = normal<T>(n * n, 1);
-      std::vector<T> diagonal = normal<T>(n, 2), R(n * n);
-      diagonal[n / 2] = diagonal[0];
-      set->rotation(n, B.data(), diagonal.data(), T(0.01), std::numeric_limits<T>::min(), R.data());
+      std::vector<T> B = normal<T>(n * n, 1), diagonal = normal<T>(n, 2), R(n * n);
+      diagonal[n / 2] = diagonal[n - 1] = diagonal[0];
+      if (n > 1) B[(n - 1) * n] = T(0);
+      const T floor = T(0.01), noise = T(0.3);
+      set->rotation(n, B.data(), diagonal.data(), floor, noise, std::numeric_limits<T>::min(), R.data());
       double worst = 0.0;
       for (int64_t i = 0; i < n; ++i)
         for (int64_t j = 0; j <= i; ++j) {
           const double o = B[i * n + j], d = static_cast<double>(diagonal[i]) - static_cast<double>(diagonal[j]);
-          const double size = o * std::sqrt(d * d + o * o) / (d * d + 2 * o * o + static_cast<double>(T(0.01)));
+          const double x = d * d + o * o, f = static_cast<double>(noise);
+          const double bottom = x + o * o + static_cast<double>(floor) + f * f / (x - f / 9);
+          const double size = x <= f / 9 ? 0.0 : o * std::sqrt(x) / bottom;
           worst = std::max(worst, std::abs(R[i * n + j] - (i == j ? 0.0 : d < 0.0 ? size : -size)));
           CHECK(R[j * n + i] == -R[i * n + j]);
         }

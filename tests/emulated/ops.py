@@ -82,7 +82,12 @@ def skip_if_too_large(work: float) -> None:
 
 
 #: By test module whose name is not its family's.
-FAMILY_OF = {"eigh": "eigenbasis", "null_columns": "eigenbasis", "root_status": "inverse_root"}
+FAMILY_OF = {
+    "eigh": "eigenbasis",
+    "null_columns": "eigenbasis",
+    "root_status": "inverse_root",
+    "rotations": "eigenbasis",
+}
 
 
 class Overloads:

@@ -20,6 +20,9 @@ namespace {
 constexpr double kNear =
     10.0;  // times tol: one rotation gets there (it divided the ratio by 15 to 40, n = 256 to 1024)
 constexpr double kColdRatio = 0.3;  // above it a QR step gains more than a rotation (126 drifts, n = 16 and 128)
+// With a rotation after each; where that leaves the ratio above kColdRatio, eigenvalues come in pairs ±λ, which no QR step
+// tells apart. (Spectra that decay, and flat ones, are below it after one or two.)
+constexpr int kQrSteps = 2;
 
 template <class T>
 void qr_step(Basis<T>& basis, T* Q, Worker& worker) {
@@ -102,6 +105,21 @@ void report_nan(const BasisGroup<T>& group, int64_t index, int64_t steps, Info i
   group.info[index] = info;
 }
 
+// Whether the next step is a decomposition, after which nothing is gained by another step.
+template <class T>
+bool decomposes(BasisMethod method, const Basis<T>& basis, double tol, int64_t steps, int qr_steps, bool last_was_qr) {
+  switch (method) {
+    case BasisMethod::Eigh:
+      return true;
+    case BasisMethod::NearEigh:
+      return steps > 0 || basis.ratio > kNear * tol;
+    case BasisMethod::Automatic:
+      return qr_steps == kQrSteps && !last_was_qr && basis.ratio > kColdRatio;
+    default:
+      return false;
+  }
+}
+
 template <class T>
 void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t max_steps, Worker& worker) {
   const int64_t n = group.n, size = n * n;
@@ -116,6 +134,7 @@ void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t m
   basis.probe_columns(worker.team);
 
   bool last_was_qr = false;
+  int qr_steps = 0;
   int64_t steps = 0;
   for (;; ++steps) {
     const Worker::Scope step(worker);
@@ -131,15 +150,14 @@ void update_one(const BasisGroup<T>& group, int64_t index, double tol, int64_t m
       return report_nan(group, index, steps, kNotConverged);
     }
     if (!more || (tol > 0.0 && basis.ratio <= tol)) break;
-    const bool decompose = group.method == BasisMethod::Eigh ||
-                           (group.method == BasisMethod::NearEigh && (steps > 0 || basis.ratio > kNear * tol));
-    if (decompose) {
+    if (decomposes(group.method, basis, tol, steps, qr_steps, last_was_qr)) {
       if (!eigh_step(basis, Q, worker)) break;
-      max_steps = steps + 1;  // nothing is gained by a second one
+      max_steps = steps + 1;
     } else {
       last_was_qr = group.method == BasisMethod::Qr ||
                     (group.method == BasisMethod::Automatic && basis.ratio > kColdRatio && !last_was_qr);
       last_was_qr ? qr_step(basis, Q, worker) : rotation_step(basis, Q, worker);
+      qr_steps += last_was_qr;
     }
     basis.trust_columns();
   }

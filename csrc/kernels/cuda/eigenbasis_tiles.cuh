@@ -176,7 +176,7 @@ __global__ void __launch_bounds__(kThreads) rotation_kernel(KRONLA_PARAMETER(Lis
     if (state.qr != 0) return;
     int row, column;
     triangular_tile(tile, row, column);
-    const T floor = rotation_floor<T>(n, state.ratio, state.norm);
+    const RotationFloor<T> floor = rotation_floor<T>(n, state.ratio, state.norm);
     for (int index = threadIdx.x; index < kTile * kTile; index += kThreads) {
       const int r = index / kTile, c = index % kTile, i = row * kTile + r, j = column * kTile + c;
       T turn = T(0);

@@ -124,14 +124,16 @@ void scale_columns(int64_t m, int64_t n, const From* X, int64_t ldx, const doubl
 inline float with_sign(float x, float sign) { return __builtin_copysignf(x, sign); }
 inline double with_sign(double x, double sign) { return __builtin_copysign(x, sign); }
 
-// No branch: it vectorises. What whole vectors reach beyond the diagonal is overwritten.
+// No branch: it vectorises. What whole vectors reach beyond the diagonal is overwritten. `least`, the smallest normal number,
+// puts pairs to rest.
 template <class T>
-void rotation(int64_t n, const T* B, const T* diagonal, T floor, T least, T* R) {
+void rotation(int64_t n, const T* B, const T* diagonal, T floor, T noise, T least, T* R) {
+  const T rest = noise / T(9);
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t j = 0, end = smaller(n, round_up(i, kLanes)); j < end; ++j) {
       const T o = B[i * n + j], d = diagonal[i] - diagonal[j];
-      const T squares = d * d + o * o, sum = squares + o * o + floor, bottom = sum > least ? sum : least;
-      R[i * n + j] = -o * with_sign(square_root(squares) / bottom, d);
+      const T squares = d * d + o * o, excess = squares - rest, divisor = excess > least ? excess : least;
+      R[i * n + j] = -o * with_sign(square_root(squares) / (squares + o * o + floor + noise * (noise / divisor)), d);
     }
     R[i * n + i] = T(0);
   }

@@ -147,7 +147,7 @@ struct Kernels {
   void (*widen_columns)(int64_t m, int64_t n, const T* X, int64_t ldx, const double* scales, double* Y, int64_t ldy);
   void (*scale_columns)(int64_t m, int64_t n, const T* X, int64_t ldx, const double* scales, T* Y, int64_t ldy);
   void (*narrow_columns)(int64_t m, int64_t n, const double* X, int64_t ldx, const double* scales, T* Y, int64_t ldy);
-  void (*rotation)(int64_t n, const T* B, const T* diagonal, T floor, T least, T* R);
+  void (*rotation)(int64_t n, const T* B, const T* diagonal, T floor, T noise, T least, T* R);
   void (*spread_lower)(int64_t n, const T* A, T* S, int64_t lds);  // into the S of a Reduction
   void (*mirror_squares)(int64_t n, T* S, int64_t lds);            // of such an S, whose lower triangle has changed
   void (*tridiagonal_panel)(int64_t n, const Reduction<T>& p);     // its last kPanel rows, of n > kPanel

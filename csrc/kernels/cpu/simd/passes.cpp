@@ -111,8 +111,8 @@ template void scale_columns(int64_t, int64_t, const float*, int64_t, const doubl
 template void scale_columns(int64_t, int64_t, const double*, int64_t, const double*, float*, int64_t);
 
 template <class T>
-void rotation(int64_t n, const T* B, const T* diagonal, T floor, T* R) {
-  kernels::chosen<T>().rotation(n, B, diagonal, floor, std::numeric_limits<T>::min(), R);
+void rotation(int64_t n, const T* B, const T* diagonal, T floor, T noise, T* R) {
+  kernels::chosen<T>().rotation(n, B, diagonal, floor, noise, std::numeric_limits<T>::min(), R);
 }
 
 #define KRONLA_INSTANTIATE(T)                                                                        \
@@ -127,7 +127,7 @@ void rotation(int64_t n, const T* B, const T* diagonal, T floor, T* R) {
   template void rayleigh_quotients<T>(const Parallel&, int64_t, const T*, const T*, double*);        \
   template double orthogonality_gap<T>(const Parallel&, int64_t, int64_t, const T*);                 \
   template double residual<T>(const Parallel&, int64_t, int64_t, const T*, const T*, const T*, T*);  \
-  template void rotation<T>(int64_t, const T*, const T*, T, T*);
+  template void rotation<T>(int64_t, const T*, const T*, T, T, T*);
 
 KRONLA_INSTANTIATE(float)
 KRONLA_INSTANTIATE(double)

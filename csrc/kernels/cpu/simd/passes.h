@@ -68,8 +68,9 @@ template <class From, class To>
 void scale_columns(int64_t m, int64_t n, const From* X, int64_t ldx, const double* scales, To* Y, int64_t ldy);
 
 // The skew R[n,n] of the rotations that reduce the lower triangle of B[n,n], B_ij = o, d = diagonal[i] - diagonal[j]:
-// R_ij ← -o s √(d² + o²) / (d² + 2o² + floor) for i > j, with the sign s of d.
+// R_ij ← -o s √x / (x + o² + floor + noise²/(x - noise/9)) for i > j, x = d² + o², with the sign s of d; next to nothing
+// for x ≤ noise/9, and 0 for x = 0.
 template <class T>
-void rotation(int64_t n, const T* B, const T* diagonal, T floor, T* R);
+void rotation(int64_t n, const T* B, const T* diagonal, T floor, T noise, T* R);
 
 }  // namespace kronla

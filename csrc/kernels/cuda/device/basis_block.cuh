@@ -127,7 +127,7 @@ struct BlockBasis {
 
   // T_ij of the rotation, both triangles, in the place of P.
   __device__ __forceinline__ void rotate() {
-    const T floor = rotation_floor<T>(n, room->ratio, room->norm);
+    const RotationFloor<T> floor = rotation_floor<T>(n, room->ratio, room->norm);
     for (int index = threadIdx.x; index < N * N; index += kBlock) {
       const int i = index / N, j = index % N;
       if (j > i) continue;

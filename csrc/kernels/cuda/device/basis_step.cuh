@@ -23,11 +23,16 @@ __device__ __forceinline__ T null_weight(int n, double norm) {
   return static_cast<T>(static_cast<double>(n) * roundoff_of<T>() * norm);
 }
 
-// e² = (‖offdiag B‖_F/n)² + (4 u ‖A‖_F)².
+// e² and f² of a rotation.
 template <class T>
-__device__ __forceinline__ T rotation_floor(int n, double ratio, double norm) {
-  const double mean = ratio * norm / static_cast<double>(n), noise = 4.0 * roundoff_of<T>() * norm;
-  return static_cast<T>(mean * mean + noise * noise);
+struct RotationFloor {
+  T mean, noise;
+};
+
+template <class T>
+__device__ __forceinline__ RotationFloor<T> rotation_floor(int n, double ratio, double norm) {
+  const double e = ratio * norm / static_cast<double>(n), f = kRotationNoise * roundoff_of<T>() * norm;
+  return {static_cast<T>(e * e), static_cast<T>(f * f)};
 }
 
 __device__ __forceinline__ float square_root(float x) { return sqrtf(x); }
@@ -35,10 +40,12 @@ __device__ __forceinline__ double square_root(double x) { return sqrt(x); }
 
 // T_ji of the pair j < i, with o = B_ij and the quotients λ_j and λ_i; T_ij is −T_ji.
 template <class T>
-__device__ __forceinline__ T rotation(T o, double lambda_j, double lambda_i, T floor) {
+__device__ __forceinline__ T rotation(T o, double lambda_j, double lambda_i, const RotationFloor<T>& floor) {
   const T d = static_cast<T>(lambda_i - lambda_j);
-  const T bottom = d * d + T(2) * o * o + floor;
-  return bottom > T(0) ? (d >= T(0) ? o : -o) * square_root(d * d + o * o) / bottom : T(0);
+  const T squares = d * d + o * o, excess = squares - floor.noise / T(9);
+  if (!(excess > T(0))) return T(0);
+  const T bottom = squares + o * o + floor.mean + floor.noise * (floor.noise / excess);
+  return (d >= T(0) ? o : -o) * square_root(squares) / bottom;
 }
 
 // How many of n columns come before column j by descending quotient, ties by index. NaN, which only overflow makes, comes
