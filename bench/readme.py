@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from bench import memory
+
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "bench" / "results" / "cpu.json"
@@ -70,6 +72,8 @@ def _conditions(record: dict) -> str:
     )
     if record["refused"]:
         paragraph += f" Rows refused because the sides are not equally accurate: {len(record['refused'])}."
+    if record.get("memory"):
+        paragraph += f" {memory.sentence(record['memory'])}"
     warnings = [f"**Warning**: {warning}." for warning in record["warnings"]]
     return "\n\n".join([paragraph, *warnings, "![Rates by family and size](bench/results/cpu.png)"])
 

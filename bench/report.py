@@ -22,6 +22,7 @@ from bench import (
     bench_rearrangement,
     bench_refresh,
     machine,
+    memory,
     readme,
     shapes,
 )
@@ -38,10 +39,10 @@ def main() -> int:
     if not chosen:
         print("No case has such a family or workload.", file=sys.stderr)
         return 2
-    record = run(chosen, args.seconds)
+    full = not (args.quick or args.family or args.workload)
+    record = run(chosen, args.seconds, full)
     console = Console(width=None if sys.stdout.isatty() else 200)
     show(record, console)
-    full = not (args.quick or args.family or args.workload)
     for path in {args.json, readme.RESULTS if full else None} - {None}:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -77,8 +78,8 @@ def choose(args: argparse.Namespace) -> list[Case]:
     ]
 
 
-def run(chosen: list[Case], seconds: float) -> dict:
-    """Measures the machine and the cases; the record is what cpu.json holds."""
+def run(chosen: list[Case], seconds: float, with_memory: bool = False) -> dict:
+    """Measures the machine, the cases and memory; the record is what cpu.json holds."""
     start, others = time.perf_counter(), machine.Others()
     peak, rates = machine.measure_peak()
     sessions: list[Session] = []
@@ -100,6 +101,7 @@ def run(chosen: list[Case], seconds: float) -> dict:
             progress.advance(task)
     measurements = [m for session in sessions for m in session.measurements()]
     refused = [r for session in sessions for r in session.refused]
+    peaks = memory.measure() if with_memory else None
     facts, use = machine.facts(), others.record()
     return {
         "schema": 1,
@@ -111,6 +113,7 @@ def run(chosen: list[Case], seconds: float) -> dict:
         "groups": [asdict(summary) for summary in summarise(measurements, refused, peak)],
         "measurements": [{**asdict(m), "fraction": peak.fraction(m)} for m in measurements],
         "refused": [asdict(r) for r in refused],
+        "memory": peaks,
     }
 
 
@@ -126,6 +129,8 @@ def show(record: dict, console: Console) -> None:
     )
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in record["peak"]["measured"].items())
     console.print(f"Measured peaks: {rates}. 'Of peak': the least work of kronla's way at that rate / its time.")
+    if record["memory"]:
+        console.print(memory.sentence(record["memory"]))
     for sentence in refused:
         console.print(f"REFUSED, not equally accurate: {sentence}", style="red")
     for sentence in record["warnings"]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from bench import cases, machine, picture, readme, report, targets
+from bench import bench_refresh, cases, machine, memory, picture, readme, report, targets
 from bench.cases import Case, Measurement, Refused, Work
 from bench.targets import Peak, Summary
 
@@ -228,6 +228,7 @@ def test_the_record_has_what_readers_rely_on(record):
         "groups",
         "measurements",
         "refused",
+        "memory",
     }
     facts = record["machine"]
     for name in ("cpu", "threads", "instruction set", "versions", "commit", "date"):
@@ -249,6 +250,28 @@ def test_the_table_shows_targets_refusals_and_warnings(record):
     assert "target 1.2 / 1.0" in text and "REFUSED" in text and "WARNING: a busy machine" in text
 
 
+@pytest.mark.skipif(not memory.RESET.exists(), reason="the peak of a process is reset in /proc")
+def test_memory_is_the_peak_beyond_the_inputs(monkeypatch):
+    """64 MiB more on the way are seen, in a process of its own."""
+    monkeypatch.setattr(bench_refresh, "inputs", lambda workload: tuple([torch.eye(8)] for _ in range(3)))
+    monkeypatch.setitem(memory.WAYS, "more", lambda Ls, Rs, Gs: [torch.ones(1 << 24).sum()])
+    assert 60 << 20 < memory.peak_of("more", "tiny") < 80 << 20
+    assert memory.peak_of("kronla", "tiny") < 16 << 20
+    assert memory._in_a_process("torch", "charlm") > 1 << 20
+
+
+@pytest.mark.parametrize(("ours", "met"), [(99, True), (100, True), (101, False)])
+def test_the_target_of_memory(record, monkeypatch, ours, met):
+    monkeypatch.setattr(memory, "_in_a_process", lambda way, workload: (100 if way == "torch" else ours) << 20)
+    monkeypatch.setattr(memory, "RESET", Path(__file__))
+    found = memory.measure()
+    assert found["met"] is met and set(found["bytes"]) == set(memory.WAYS)
+    text = readme.section({**record, "memory": found})
+    assert f"kronla {ours} MiB" in text and ("torch's ✓" if met else "torch's ✗") in text
+    monkeypatch.setattr(memory, "RESET", Path("/no/such/file"))
+    assert memory.measure() is None
+
+
 def test_the_picture_is_drawn(record, tmp_path):
     wide = [asdict(measurement(2.0, f"uniform-{n}", group)) for n in (16, 32) for group in ("factors", "eigh")]
     picture.draw({**record, "measurements": record["measurements"] + wide}, tmp_path / "cpu.png")
@@ -256,7 +279,7 @@ def test_the_picture_is_drawn(record, tmp_path):
 
 
 def test_a_part_of_the_cases_is_not_put_on_record(monkeypatch, tmp_path):
-    monkeypatch.setattr(report, "run", lambda chosen, seconds: {"refused": []})
+    monkeypatch.setattr(report, "run", lambda *arguments: {"refused": []})
     monkeypatch.setattr(report, "show", lambda record, console: None)
     monkeypatch.setattr(readme, "RESULTS", tmp_path / "cpu.json")
     monkeypatch.setattr("sys.argv", ["report", "--quick", "--json", str(tmp_path / "mine.json")])
@@ -266,7 +289,7 @@ def test_a_part_of_the_cases_is_not_put_on_record(monkeypatch, tmp_path):
 
 def test_a_full_run_is_put_on_record(record, monkeypatch, tmp_path):
     updated = []
-    monkeypatch.setattr(report, "run", lambda chosen, seconds: record)
+    monkeypatch.setattr(report, "run", lambda *arguments: record)
     monkeypatch.setattr(report, "PICTURE", tmp_path / "cpu.png")
     monkeypatch.setattr(readme, "RESULTS", tmp_path / "cpu.json")
     monkeypatch.setattr(readme, "update", lambda: updated.append(readme.RESULTS.exists()))

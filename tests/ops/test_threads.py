@@ -95,6 +95,11 @@ def test_no_more_threads_than_torch_has(count, callers):
     """torch.set_num_threads holds for kronla, which has no threads of its own, nor teams within teams."""
     command = f"import test_threads; test_threads.check({count}, {callers})"
     found = subprocess.run(
-        [sys.executable, "-c", command], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", command],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": str(Path(kronla.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert found.returncode == 0, found.stderr
