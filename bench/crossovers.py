@@ -55,19 +55,25 @@ def drifted(n: int) -> tuple[Tensor, Tensor]:
 def choices(n: int, A: Tensor, Q: Tensor) -> list[tuple[str, str, str, dict[str, Callable[[], object]]]]:
     """(choice, what the policy takes, the other, both ways by name)"""
     roots = {
-        method: lambda method=method: kronla.inverse_root(A, 4, relative_damping=1e-6, method=method)
-        for method in ("auto", "eigh", "polynomial")
+        "inverse root, p = 4": (A, None),
+        "inverse root, p = 4, rtol = 0.1": (A, 0.1),
+        "inverse root, p = 4, float64": (A.double(), None),
     }
     bases = {
         method: lambda method=method: kronla.update_eigenbasis(A, Q, tol=0.01, max_steps=8, method=method)
         for method in ("auto", "eigh", "rotation")
     }
     return [
-        ("inverse root, p = 4", "auto", "eigh", roots),
-        ("inverse root, p = 4", "auto", "polynomial", roots),
-        ("basis to 0.01", "auto", "eigh", bases),
-        ("basis to 0.01", "auto", "rotation", bases),
+        *((choice, "auto", other, root_ways(*roots[choice])) for choice in roots for other in ("eigh", "polynomial")),
+        *(("basis to 0.01", "auto", other, bases) for other in ("eigh", "rotation")),
     ]
+
+
+def root_ways(A: Tensor, rtol: float | None) -> dict[str, Callable[[], object]]:
+    return {
+        method: lambda method=method: kronla.inverse_root(A, 4, relative_damping=1e-6, method=method, rtol=rtol)
+        for method in ("auto", "eigh", "polynomial")
+    }
 
 
 def median_ratio(taken: Callable[[], object], other: Callable[[], object], rounds: int) -> float:

@@ -23,7 +23,11 @@ GROUPS = [
     Group("factors bfloat16", "the same, bfloat16 gradients into float32", "`.float()` first, then that", 2.5, 1.2),
     Group("inverse_root / eigh", "`foreach_inverse_root`, p=4 and 2", "`torch.linalg.eigh`, scale, product", 2.0, 1.1),
     Group("inverse_root rtol=0.1 / eigh", "the same, `rtol=0.1`: float32 inside", "the same", 2.0, 1.1),
-    Group("inverse_root / float64 eigh", "`foreach_inverse_root`, p=4 and 2", "the same from a float64 `eigh`"),
+    Group(
+        "inverse_root / float64 eigh",
+        "`foreach_inverse_root`, p=4 and 2",
+        "the same from a float64 `eigh`: 3e-7 accurate; kronla is 3e-8, from n=129 on 1e-6",
+    ),
     Group("inverse_root / Newton", "the same", "coupled Newton, batched by size", 4.0, 2.0),
     Group("inverse_root, one matrix", "the same, one matrix, n=512 and 1024", "a float32 `eigh` of all threads"),
     Group(

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+import torch
 
 from bench import crossovers
 
@@ -27,9 +28,33 @@ def test_a_wrong_choice_is_named(monkeypatch, capsys, slower, code):
     assert ("wrong here" in capsys.readouterr().out) == (code == 1)
 
 
-def test_measures(monkeypatch, capsys):
-    assert run(monkeypatch, "--sizes", 16, "--rounds", 1) in (0, 1)
-    assert capsys.readouterr().out.count("basis to 0.01") == 2
+@pytest.mark.parametrize(("clear", "code"), [(0.0, 1), (float("inf"), 0)])
+def test_measures_every_choice(monkeypatch, capsys, clear, code):
+    """Any ratio is above 0 and none above infinity, NaN neither: the way to a wrong choice is open, the other too."""
+    monkeypatch.setattr(crossovers, "CLEAR", clear)
+    assert run(monkeypatch, "--sizes", 16, "--rounds", 1) == code
+    printed = capsys.readouterr().out
+    for choice in ("basis to 0.01", "inverse root, p = 4, rtol = 0.1", "inverse root, p = 4, float64"):
+        assert printed.count(choice) == 2
+    assert printed.count("inverse root, p = 4") == 6 and printed.count("wrong here") == 8 * code
+
+
+def test_a_choice_measures_what_its_name_says(monkeypatch):
+    """The kernels are called with the dtype, the rtol and the method of the row."""
+    called = []
+    monkeypatch.setattr(
+        crossovers.kronla,
+        "inverse_root",
+        lambda A, p, *, rtol, method, **options: called.append((p, A.dtype, rtol, method)),
+    )
+    A, Q = crossovers.drifted(16)
+    for choice, taken, other, ways in crossovers.choices(16, A, Q):
+        if choice.startswith("inverse root"):
+            called.clear()
+            ways[taken](), ways[other]()
+            dtype = torch.float64 if "float64" in choice else torch.float32
+            rtol = 0.1 if "rtol = 0.1" in choice else None
+            assert called == [(4, dtype, rtol, "auto"), (4, dtype, rtol, other)]
 
 
 def test_unknown_size(monkeypatch):
