@@ -87,15 +87,20 @@ def update_eigenbasis(
     ``"qr"``: the orthonormal factor of AQ + n u ‖A‖_F Q, with the columns in descending order inside (unshifted QR
     converges to that order). ``"rotation"``: the orthonormalised Q + QT, with
 
-    .. math:: T_{ij} = \frac{s\, o \sqrt{d^2 + o^2}}{d^2 + 2 o^2 + e^2}, \quad
+    .. math:: T_{ij} = \frac{s\, o \sqrt{x}}{x + o^2 + e^2 + f^4/(x - f^2/9)}, \quad x = d^2 + o^2,\;
         o = B_{ij},\; d = B_{jj} - B_{ii},\; s = \pm 1 \text{ the sign of } d,\; B = Q^T A Q
 
     and e the mean size of an off-diagonal element: for small drifts the first-order change of the eigenvectors, bounded
-    elsewhere (kronla's own). T needs no more than two digits: processors with products of bfloat16 take them to form B
-    off its diagonal and QT, in float32, so that null columns stay; Q is orthonormalised and the figures are formed
-    in float32. ``"eigh"``: that of :func:`eigh`, matched to the columns. ``"auto"``: see :mod:`kronla.ops.policy`.
+    elsewhere (kronla's own). f = 2 u ‖A‖_F, and T_ij = 0 for x ≤ f²/9: pairs whose o and d are rounding errors stay, so
+    that null columns do for any number of steps. Processors with products of bfloat16 take them, for float32, to form B
+    off its diagonal, and QT while what rounding Q will leave off the diagonal, estimated from T, is at most 1/128 of
+    the ratio: ratios come down to the floor of float32. Q is orthonormalised and the figures are formed in float32.
+    ``"eigh"``: that of :func:`eigh`, matched to the columns. ``"auto"``: QR steps where the ratio is above 0.3, else
+    rotations, or "eigh" after them: see :mod:`kronla.ops.policy`. QR steps do not tell eigenvalues λ and -λ apart: from
+    a cold basis of an indefinite A "qr", and on CUDA "auto", may end with info 1.
 
-    Steps are taken while :func:`off_diagonal_ratio` is above ``tol``, at most ``max_steps``; with tol = 0 all of them.
+    Steps are taken while :func:`off_diagonal_ratio` is above ``tol``, at most ``max_steps``; with tol = 0 all of them,
+    save that "eigh" is the last.
     Columns continue: the column with the k-th largest old Rayleigh quotient receives the k-th vector (ties by index;
     for rotations they move continuously), null directions keep their columns, and diag(QᵀQ_old) ≥ 0. So whatever an
     optimizer holds in the basis stays valid.

@@ -15,11 +15,11 @@ inverse_root   cpu     integer p up to 16: a quadrature of inverses    10/3 n³ 
 inverse_root   cuda    "polynomial" for the p that have coefficients,  products run at full speed there; chosen by
                        else "eigh"                                     reasoning, not yet measured
 eigenbasis     both    per matrix and step: QR where the ratio is      cold bases need QR steps, warm ones converge
-                       above 0.3, else a rotation; alternately where   in 1 to 3 rotations; from n = 128 on two
-                       the ratio stays above 0.3. For n ≥ 128 where    steps cost more than a decomposition, which
-                       more than one step is allowed (cpu): one        however turns nearly equal eigenvectors at
-                       rotation if the ratio is at most 10 tol, then   random, where a rotation keeps them
-                       "eigh"
+                       above 0.3, else a rotation; alternately where   in 1 to 3 rotations; QR steps do not tell
+                       the ratio stays above 0.3, after two of each    eigenvalues λ and -λ apart. From n = 128 on two
+                       "eigh" (cpu). For n ≥ 128 where more than       steps cost more than a decomposition, which
+                       one step is allowed (cpu): one rotation if      however turns nearly equal eigenvectors at
+                       the ratio is at most 10 tol, then "eigh"        random, where a rotation keeps them
 =============  ======  ==============================================  =============================================
 """
 
