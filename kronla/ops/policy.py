@@ -1,7 +1,8 @@
-"""The only place that chooses a method.
+"""The only place that chooses a method by what is known before a kernel runs.
 
 A choice depends on one matrix's size, dtype and device and on the arguments: never on the batch or the number of
-threads, or the bits would. ``python -m bench.crossovers`` measures the CPU's choices again.
+threads, or the bits would. ``python -m bench.crossovers`` measures the CPU's choices again. What depends on a matrix's
+values (a condition, a residual, a ratio) its kernel decides, as the table says.
 
 =============  ======  ==============================================  =============================================
 operation      device  "auto" means                                    because
@@ -11,7 +12,8 @@ inverse_root   cpu     integer p up to 16: a quadrature of inverses    10/3 n³ 
                        matrices with n > 128: reflections in           at 512; 0.85 of that of products at 16, 0.3 at
                        float32); with an rtol given all in float32     128. An rtol says that the accuracy of float32
                        where the residual that it reaches is at most   may be enough
-                       rtol; any other p: "eigh" in float64
+                       rtol; any other p, and a condition above
+                       4e15: "eigh" in float64
 inverse_root   cuda    "polynomial" for the p that have coefficients,  products run at full speed there; chosen by
                        else "eigh"                                     reasoning, not yet measured
 eigenbasis     both    per matrix and step: QR where the ratio is      cold bases need QR steps, warm ones converge
