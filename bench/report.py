@@ -60,7 +60,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(shapes.QUICK_WORKLOADS)}")
     parser.add_argument("--family", action="append", help="only families that begin so; may be repeated")
     parser.add_argument("--workload", action="append", help="only this workload; may be repeated")
-    parser.add_argument("--seconds", type=float, default=0.4, help="to spend on each case, at least 3 rounds")
+    parser.add_argument("--seconds", type=float, default=0.3, help="to spend on each case, at least 3 rounds")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--picture", type=Path, help="draw the figures into this file too")
     return parser.parse_args()
