@@ -44,12 +44,13 @@ CLUSTERS = {
 }
 
 
-@pytest.mark.parametrize(
-    "n", [16, 64, 100, 200]
-)  # products of bfloat16 from 64 on, figures from the residual from 96 on
+@pytest.mark.parametrize("n", [16, 64, 100, 200])
 @pytest.mark.parametrize("spectrum", CLUSTERS)
 def test_equal_eigenvalues_converge_to_the_floor_and_stay(spectrum, n, device):
-    """T is of no use between equal eigenvalues, and not small: what rounds Q beside it must not show."""
+    """T is of no use between equal eigenvalues, and not small: what rounds Q beside it must not show.
+
+    (Products are bfloat16's from n = 64 on, figures come from the residual from 96 on.)
+    """
     A, Q = turned(CLUSTERS[spectrum](n), 0.05, device)
     found = ratios(A, Q, 16)
     floor = FLOOR * UNIT[torch.float32]
@@ -75,9 +76,8 @@ NULL_MOVEMENT = 100  # unit roundoffs a step, of a column of length 1; 3 to 50 s
 def test_null_columns_stay_at_the_floor(top, n, device, dtype):
     """Elements and differences of diagonals that are rounding errors turn nothing."""
     equal, graded = torch.ones(n // 2), torch.logspace(0, -2, n // 2)
-    spectrum = {"equal": equal, "graded": graded, "both": torch.where(torch.arange(n // 2) < n // 4, equal, graded)}[
-        top
-    ]
+    both = torch.where(torch.arange(n // 2) < n // 4, equal, graded)
+    spectrum = {"equal": equal, "graded": graded, "both": both}[top]
     Q = matrices.orthogonal(n, seed=n)
     A = (Q[:, : n // 2] * spectrum) @ Q[:, : n // 2].mT
     A, Q = ((A + A.mT) / 2).to(device, dtype), Q.to(device, dtype)
