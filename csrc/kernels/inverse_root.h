@@ -21,8 +21,9 @@
 // ‖Λ^(-½) Qᵀ D Q Λ^(-½) − I‖_F/√n (eigh). Above n = 64 estimated by 32 fixed ±1 vectors: ‖E‖_F² is the mean of ‖Ev‖²,
 // within a factor 2 of the norm (a deviation by that much has a probability below 1e-5 for a random rank-one E, the worst).
 //
-// Workspace per worker, n² doubles: quadrature 2 (4 where D is too ill conditioned for it), eigh 4, polynomial 9; and 64 n for the estimate, 2 n for each pole (20 for
-// float32 at a condition of 1e6, 32 for float64).
+// Workspace per worker, n² doubles: quadrature 2 (4 where D is too ill conditioned for it), eigh 4, polynomial 9, one more
+// where rows of a graded D change places; and 64 n for the estimate, 2 n for each pole (20 for float32 at a condition of
+// 1e6, 32 for float64).
 #pragma once
 
 #include <cstdint>
